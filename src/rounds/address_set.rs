@@ -1,7 +1,7 @@
 //! The set of addresses that a round gathers from several responses, and which upstream gave each address.
 
 use crate::ids::UpstreamId;
-use crate::provenance::{bit_of, confirm, put_in_place, would_confirm};
+use crate::provenance::{bit_of, confirm, would_confirm};
 use crate::rebinding::is_sinkhole;
 use crate::reply::OPT_WITH_EDE;
 use crate::settings::{ADDRESSES_MAX, CHAINS_MAX, LIFE_LEFT_MIN, REPLY_MAX};
@@ -114,7 +114,9 @@ pub(crate) fn merge(
         merged.set_version = 0;
         merged.sorted = false;
         // Verdicts are for the set that was judged, as orders are (I5).
-        merged.addresses.iter_mut().for_each(|own| own.trust = Trust::Unknown);
+        if !shared.faults.may_keep_verdicts() {
+            merged.addresses.iter_mut().for_each(|own| own.trust = Trust::Unknown);
+        }
         if chain == merged.chains.len() {
             merged.chains.push(Chain { links: more.chain.clone() });
         }
@@ -132,7 +134,7 @@ pub(crate) fn merge(
 /// Notes that an upstream gave a known address behind a chain. Returns whether this confirms the
 /// address.
 fn gives(shared: &Shared, set: &mut FamilyDraft, at: usize, chain: usize, bit: u32) -> bool {
-    let (sorted, chains) = (set.sorted, set.chains.len());
+    let chains = set.chains.len();
     let Some(own) = set.addresses.get_mut(at) else { return false };
     let confirmed = is_confirmed(shared, own, bit);
     own.upstreams |= bit;
@@ -143,9 +145,6 @@ fn gives(shared: &Shared, set: &mut FamilyDraft, at: usize, chain: usize, bit: u
     // A chain with a lower index is from an earlier response, and is preferred.
     if let Some(older) = u8::try_from(chain).ok().filter(|older| chain < chains && *older < own.chain) {
         own.chain = older;
-    }
-    if sorted {
-        put_in_place(&mut set.addresses, at);
     }
     true
 }

@@ -7,7 +7,7 @@
 
 use crate::input::Order;
 use crate::mutant::Mutant;
-use hither_table::{Address, FamilyDraft};
+use hither_table::{Address, FamilyDraft, Part, Parts};
 
 /// The fault that is planted, if one is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,6 +42,12 @@ impl Faults {
         match self.planted() {
             Some(Mutant::VersionDoesNotGrow) => set.version = before.version,
             Some(Mutant::SetVersionSticks) => set.set_version = before.set_version,
+            Some(Mutant::VerdictsSurviveAChange) => {
+                for own in &mut set.addresses {
+                    let known = before.addresses.iter().find(|known| known.address == own.address);
+                    own.trust = known.map_or(own.trust, |known| known.trust);
+                }
+            }
             Some(Mutant::RefreshKeepsWhoSaidIt) if is_same && before.sorted && !set.sorted => {
                 for own in &mut set.addresses {
                     let known = before.addresses.iter().find(|known| known.address == own.address);
@@ -70,9 +76,31 @@ impl Faults {
         }
     }
 
-    /// Whether extra addresses may stand before trusted ones.
-    pub fn may_mix_trust(self) -> bool {
-        self.has(Mutant::LoneAddressesStandFirst)
+    /// The part of a set in which an address stands, for one that belongs into `part`.
+    pub fn part(self, part: Part) -> Part {
+        match (self.planted(), part) {
+            (Some(Mutant::LoneAddressesStandFirst), Part::Unconfirmed)
+            | (Some(Mutant::WrongCertificateKeepsItsPlace), Part::WrongCertificate) => Part::Confirmed,
+            (Some(Mutant::DisputeLosesTheGoodPart), Part::Verified) => Part::WrongCertificate,
+            _ => part,
+        }
+    }
+
+    /// Drops the addresses with a wrong certificate.
+    pub fn drop_wrong(self, addresses: &mut Vec<Address>, parts: Parts) {
+        if self.has(Mutant::WrongCertificateDropsAnAddress) {
+            addresses.retain(|own| parts.part(own) != Part::WrongCertificate);
+        }
+    }
+
+    /// Whether addresses keep their verdicts when their set changes.
+    pub fn may_keep_verdicts(self) -> bool {
+        self.has(Mutant::VerdictsSurviveAChange)
+    }
+
+    /// Whether a denial is forgotten as soon as another upstream has addresses.
+    pub fn may_forget_denials(self) -> bool {
+        self.has(Mutant::DenialsAreNoDispute)
     }
 
     /// Whether a set lives as long as the longest of its responses.

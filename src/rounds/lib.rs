@@ -53,6 +53,7 @@
 
 mod action;
 mod address_set;
+mod agreement;
 mod ascending;
 mod attempt;
 mod complete_answer;
@@ -82,9 +83,10 @@ mod weak_answer;
 
 pub use action::{Action, Note, OrderResult};
 pub use hither_answers::Stored;
+pub use hither_table::Part;
 pub use ids::{AttemptId, ClientId, SenderId, Source, UpstreamId};
 pub use input::{Failure, Input, Order, OrderedAddress};
-pub use provenance::{Part, Standing, Within};
+pub use provenance::{Standing, Within};
 pub use question::Question;
 pub use rebinding::Rebinding;
 pub use reply::Answer;

@@ -65,11 +65,16 @@ pub enum Mutant {
     PaddingIsLeftOut,
     BackoffCountsAsFailure,
     WaitForAConnectionCounts,
+    WrongCertificateKeepsItsPlace,
+    WrongCertificateDropsAnAddress,
+    DisputeLosesTheGoodPart,
+    VerdictsSurviveAChange,
+    DenialsAreNoDispute,
 }
 
 impl Mutant {
     /// Every planted fault, for tests that try them all.
-    pub const ALL: [Mutant; 60] = [
+    pub const ALL: [Mutant; 65] = [
         Mutant::DuplicateReply,
         Mutant::LostFallback,
         Mutant::DeadlineOffByOne,
@@ -130,5 +135,10 @@ impl Mutant {
         Mutant::PaddingIsLeftOut,
         Mutant::BackoffCountsAsFailure,
         Mutant::WaitForAConnectionCounts,
+        Mutant::WrongCertificateKeepsItsPlace,
+        Mutant::WrongCertificateDropsAnAddress,
+        Mutant::DisputeLosesTheGoodPart,
+        Mutant::VerdictsSurviveAChange,
+        Mutant::DenialsAreNoDispute,
     ];
 }

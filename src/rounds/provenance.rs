@@ -1,12 +1,14 @@
-//! Provenance: the upstreams that gave an address, and the rule that extra addresses come last.
+//! Provenance: the upstreams that gave an address, and the rule by which the parts of a set stand.
 //!
 //! The addresses of a round's first response are trusted, as in any forwarder. An address that only one
 //! later upstream adds comes after them, however short its round-trip time is, until another upstream
-//! confirms it. [`crate::shared::Shared::publish`] applies this rule to every set.
+//! confirms it, or its server shows a certificate for the name. An address whose server shows one for
+//! other names comes last, if another's is for the name. [`crate::shared::Shared::publish`] applies this
+//! rule, which is [`Parts`], to every set.
 
 use crate::faults::Faults;
 use crate::ids::UpstreamId;
-use hither_table::{Address, Rtt};
+use hither_table::{Address, Agreement, Part, Parts, Rtt, Trust};
 
 /// The bit of an upstream in [`Address::upstreams`]. Upstreams beyond the first 22 share one bit, so
 /// that they cannot confirm each other.
@@ -24,33 +26,20 @@ pub(crate) fn confirm(address: &mut Address) {
     address.upstreams |= Address::TRUSTED;
 }
 
-/// The parts of a set, in the order in which they stand in it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Part {
-    /// The first answer had the address, or a second upstream confirmed it.
-    Confirmed,
-    /// One later upstream alone gave the address.
-    Unconfirmed,
-}
-
-impl Part {
-    /// The part of its set to which an address belongs.
-    fn of(address: &Address) -> Part {
-        if address.is_trusted() { Part::Confirmed } else { Part::Unconfirmed }
+/// Puts the parts of a set in their order; each part keeps its own.
+pub(crate) fn put_parts_in_order(addresses: &mut Vec<Address>, agreement: &Agreement, faults: Faults) {
+    let parts = Parts::of(addresses.iter(), agreement);
+    let key = |own: &Address| faults.part(parts.part(own));
+    if !addresses.is_sorted_by_key(key) {
+        addresses.sort_by_key(key);
     }
-}
-
-/// Moves trusted addresses to the front; each part keeps its order.
-pub(crate) fn trusted_first(addresses: &mut [Address], faults: Faults) {
-    if !faults.may_mix_trust() && !addresses.is_sorted_by_key(Part::of) {
-        addresses.sort_by_key(Part::of);
-    }
+    faults.drop_wrong(addresses, parts);
 }
 
 /// Why an address stands where it stands: its part of the set, and its place in the part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Standing {
-    /// The part of the set.
+    /// The part of the set that has it.
     pub part: Part,
     /// Its place among the addresses of the part, from 0.
     pub place: usize,
@@ -76,9 +65,10 @@ pub enum Within {
 }
 
 /// Why each address of a set stands where it stands, in the order of the set.
-pub(crate) fn standings(addresses: &[Address], is_sorted: bool) -> Vec<Standing> {
+pub(crate) fn standings(addresses: &[Address], agreement: &Agreement, is_sorted: bool) -> Vec<Standing> {
     let mut standings = Vec::with_capacity(addresses.len());
-    for part in addresses.chunk_by(|a, b| Part::of(a) == Part::of(b)) {
+    let parts = Parts::of(addresses, agreement);
+    for part in addresses.chunk_by(|a, b| parts.part(a) == parts.part(b)) {
         for (place, own) in part.iter().enumerate() {
             let is_slower = part.iter().skip(place + 1).any(|behind| rank(behind.rtt) < rank(own.rtt));
             let within = match own.rtt {
@@ -88,17 +78,20 @@ pub(crate) fn standings(addresses: &[Address], is_sorted: bool) -> Vec<Standing>
                 Rtt::Unmeasured => Within::Unmeasured,
                 Rtt::Unreachable => Within::Unreachable,
             };
-            standings.push(Standing { part: Part::of(own), place, of: part.len(), within });
+            standings.push(Standing { part: parts.part(own), place, of: part.len(), within });
         }
     }
     standings
 }
 
-/// Moves an address that has just become trusted within a measured order: before the first trusted one
-/// that is slower.
-pub(crate) fn put_in_place(addresses: &mut [Address], at: usize) {
+/// Moves an address that has just become trusted within a measured order: before the first slower one of
+/// the part that it joins. A certificate may have put it into another part before.
+pub(crate) fn put_in_place(addresses: &mut [Address], at: usize, parts: Parts) {
     let Some((own, before)) = addresses.get(..=at).and_then(|part| part.split_last()) else { return };
-    let slower = |other: &Address| other.is_trusted() && rank(other.rtt) > rank(own.rtt);
+    if own.trust == Trust::Verified || parts.part(own) != Part::Confirmed {
+        return;
+    }
+    let slower = |other: &Address| parts.part(other) == Part::Confirmed && rank(other.rtt) > rank(own.rtt);
     if let Some(to) = before.iter().position(slower) {
         addresses[to..=at].rotate_right(1);
     }
@@ -133,7 +126,7 @@ mod tests {
     fn trusted_addresses_come_first_and_both_groups_keep_their_order() {
         let ms = Rtt::Micros;
         let mut all = of(&[(4, ms(4), false), (1, ms(9), true), (3, ms(2), false), (2, ms(5), true)]);
-        trusted_first(&mut all, Faults::default());
+        put_parts_in_order(&mut all, &Agreement::default(), Faults::default());
         assert_eq!(ends(&all), ["1", "2", "4", "3"]);
     }
 
@@ -141,7 +134,11 @@ mod tests {
     fn each_address_stands_where_it_stands_for_a_reason() {
         let ms = Rtt::Micros;
         let all = of(&[(1, ms(9), true), (2, ms(5), true), (3, Rtt::Unmeasured, true), (4, ms(4), false)]);
-        let reasons = |sorted| standings(&all, sorted).into_iter().map(|s| (s.part, s.place, s.of, s.within));
+        let reasons = |sorted| {
+            standings(&all, &Agreement::default(), sorted)
+                .into_iter()
+                .map(|s| (s.part, s.place, s.of, s.within))
+        };
         let (yes, no) = (Part::Confirmed, Part::Unconfirmed);
         let expected = [
             (yes, 0, 3, Within::Kept),
@@ -164,7 +161,8 @@ mod tests {
         ] {
             let mut all = of(&known);
             all.extend(of(&[(9, rtt, true)]));
-            put_in_place(&mut all, 3);
+            let parts = Parts::of(&all, &Agreement::default());
+            put_in_place(&mut all, 3, parts);
             assert_eq!(ends(&all), expected, "{rtt:?}");
         }
     }

@@ -21,6 +21,7 @@ mod negative_grace;
 mod replies;
 mod tcp_confirmation;
 
+use crate::agreement::Heard;
 use crate::attempt::{Attempts, QueryMode, Target};
 use crate::ids::{ClientId, Source, UpstreamId};
 use crate::question::Question;
@@ -107,6 +108,8 @@ pub(crate) struct Round {
     pub has_servfail: bool,
     /// The extended error if all attempts fail.
     pub ede: u16,
+    /// Which upstreams have answered, and which of them say otherwise than the set.
+    pub heard: Heard,
     pub trace: Trace,
     /// Memory that the next round reuses.
     pub lists: Lists,
@@ -169,6 +172,7 @@ impl Round {
             plain: Vec::new(),
             has_servfail: false,
             ede: crate::reply::ede::NO_REACHABLE_AUTHORITY,
+            heard: Heard::default(),
             timer: deadline,
             question,
         };

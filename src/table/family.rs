@@ -186,10 +186,10 @@ impl<'s> FamilyView<'s> {
         })
     }
 
-    /// The addresses at the beginning that are trusted, see [`Address::is_trusted`]; the others
-    /// come after them.
+    /// The addresses at the beginning that several upstreams or the first answer gave, or whose
+    /// certificates are for the name. The others come after them.
     pub fn trusted(&self) -> impl Iterator<Item = Address> {
-        self.addresses().take_while(Address::is_trusted)
+        self.addresses().take_while(|own| own.is_trusted() || own.trust == Trust::Verified)
     }
 
     /// Whether all addresses are the name's own, without a CNAME, and there is no SOA record.

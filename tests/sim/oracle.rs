@@ -13,10 +13,11 @@ mod replies;
 mod retries;
 mod saved;
 mod transports;
+mod trust;
 mod waiting;
 
 use hither_rounds::{AttemptId, ClientId, Order, Question, Rounds, Settings, UpstreamId};
-use hither_table::{Counter, FamilyView, Monotonic};
+use hither_table::{Counter, FamilyView, Monotonic, Trust};
 use hither_wire::name::Name;
 use known::{Known, SeenRound};
 pub use known::{Plausible, Sent};
@@ -69,10 +70,11 @@ struct Clients {
 /// The orders of the sorter.
 #[derive(Default)]
 struct Orders {
-    /// The order that was sent: its name, whether it fits the set in the table, and its addresses.
-    sent: Option<(Name, bool, Vec<IpAddr>)>,
+    /// The order that was sent: its name, whether it fits the set in the table, and its addresses with
+    /// their verdicts.
+    sent: Option<(Name, bool, Vec<(IpAddr, Trust)>)>,
     /// The order that the core has applied, according to its result.
-    applied: Option<(Name, Vec<IpAddr>)>,
+    applied: Option<(Name, Vec<(IpAddr, Trust)>)>,
 }
 
 impl Oracle {
@@ -176,7 +178,7 @@ impl Oracle {
     /// Notes an order of the sorter, for a set that is in the table as `current`.
     pub fn order(&mut self, order: &Order, current: Option<&FamilyView<'_>>) {
         let mut sent: Vec<IpAddr> = order.addresses.iter().map(|own| own.address).collect();
-        let ordered = sent.clone();
+        let ordered = order.addresses.iter().map(|own| (own.address, own.trust)).collect();
         sent.sort();
         let fits = current.is_some_and(|view| {
             let mut own: Vec<IpAddr> = view.addresses().map(|a| a.address).collect();

@@ -3,7 +3,7 @@
 use super::upstreams::address;
 use super::world::{START, name};
 use hither_rounds::SavedSet;
-use hither_table::{Address, Agreement, Chain, Family, Rtt};
+use hither_table::{Address, Agreement, Chain, Family, Rtt, Trust};
 
 /// The saved set of the n-th name. It has addresses that no upstream of a world gives, and expires `left_ms`
 /// after the world begins.
@@ -11,6 +11,7 @@ pub fn set(n: u64, sorted: bool, left_ms: u64) -> SavedSet {
     let own = |end: u8, upstreams: u32| Address {
         rtt: if sorted { Rtt::Micros(u32::from(end)) } else { Rtt::Unmeasured },
         sources: 1,
+        trust: if sorted { Trust::ALL[usize::from(end) % 2] } else { Trust::Unknown },
         ..Address::new(address(end + n as u8).into(), 0, upstreams)
     };
     SavedSet {

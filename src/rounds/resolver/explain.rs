@@ -64,7 +64,8 @@ impl Rounds {
                 earlier = Earlier { count: 1, or_more: true };
             }
         }
-        let standings = set.as_ref().map(|set| standings(&set.addresses, set.sorted)).unwrap_or_default();
+        let standings =
+            set.as_ref().map(|set| standings(&set.addresses, &set.agreement, set.sorted)).unwrap_or_default();
         let trace = self.trace(question);
         Some(Explained { answer, set, origin, standings, versions, earlier, trace })
     }

@@ -114,6 +114,7 @@ impl Rounds {
         let Some(family) = round.question.family() else { return };
         if set.state != state {
             set.state = state;
+            set.agreement = round.heard.agreement(&set.addresses, self.shared.faults);
             match self.shared.publish(&round.question.name, family, set, Cause::Ended) {
                 Ok(published) => set = published.set,
                 Err(error) => {

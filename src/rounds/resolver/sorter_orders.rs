@@ -1,9 +1,10 @@
 //! Orders from the sorter: each is applied to the set that it was measured for, or rejected (I5).
 
 use crate::action::{Action, OrderResult};
+use crate::agreement::agreement_of;
 use crate::ids::SenderId;
 use crate::input::{Order, OrderedAddress};
-use crate::provenance::trusted_first;
+use crate::provenance::put_parts_in_order;
 use crate::question::Question;
 use crate::resolver::Rounds;
 use crate::round::Phase;
@@ -66,8 +67,9 @@ impl Rounds {
         if addresses.is_empty() || addresses.len() != set.addresses.len() {
             return refused("not a permutation of the set");
         }
-        trusted_first(&mut addresses, shared.faults);
-        let changes = !set.sorted || set.addresses != addresses;
+        let agreement = agreement_of(&addresses, set.agreement);
+        put_parts_in_order(&mut addresses, &agreement, shared.faults);
+        let changes = !set.sorted || set.addresses != addresses || set.agreement != agreement;
         set.addresses = addresses;
         set.sorted = true;
         Ok((set, changes))
@@ -85,7 +87,12 @@ impl Rounds {
         if let Some(Phase::Completing { set }) = live.map(|round| &mut round.phase)
             && set.round == published.round
         {
-            *set = published;
+            let known = std::mem::replace(set, published);
+            // The round knows of upstreams that have given an address since the last version.
+            for own in &mut set.addresses {
+                let known = known.addresses.iter().find(|known| known.address == own.address);
+                own.upstreams |= known.map_or(0, |known| known.upstreams);
+            }
         }
     }
 }

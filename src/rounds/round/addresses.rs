@@ -39,6 +39,7 @@ impl Round {
         } else {
             State::First
         };
+        set.agreement = self.heard.agreement(&set.addresses, shared.faults);
         let cause = self.cause_of(&set);
         match shared.publish(&self.question.name, family, set, cause) {
             Ok(published) => {

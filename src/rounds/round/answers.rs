@@ -96,6 +96,7 @@ impl Round {
             return true;
         }
         let Answered { attempt, message, received_at } = answered;
+        self.heard.answer(attempt.upstream, &meaning);
         let target = &attempt.target;
         let joined = |chain: Vec<Link>| join(&self.question.name, target.prefix(), chain);
         match meaning {
@@ -169,6 +170,7 @@ impl Round {
         }
         let counts = shared.settings.deny == Deny::Any || matches!(self.phase, Phase::Racing { .. });
         if all_sinkholes(&contribution) && counts {
+            self.heard.denial(attempt.upstream);
             self.trace_addresses(attempt.trace, contribution.addresses.clone());
             self.hold(shared, received_at, WeakAnswer::Sinkhole(contribution));
         } else {
@@ -193,6 +195,7 @@ impl Round {
     ) {
         let PrivateAddress { address, ttl_s, count, is_only } = private;
         shared.count(Counter::RebindingBlocked);
+        self.heard.private(attempt.upstream);
         self.trace_refusal(attempt.trace, Refused::Private(address), count, shared.now);
         let name = Box::new(self.question.name);
         if let Some(server) = shared.upstream(attempt.upstream).map(|upstream| upstream.server) {

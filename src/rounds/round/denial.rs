@@ -6,7 +6,7 @@ use crate::round::{Phase, Round};
 use crate::shared::Shared;
 use crate::trace::Cause;
 use hither_answers::Stored;
-use hither_table::{Agreement, Chain, FamilyDraft, Monotonic, Negative, SoaRecord, State};
+use hither_table::{Chain, FamilyDraft, Monotonic, Negative, SoaRecord, State};
 use hither_wire::codes::{Class, Rcode};
 use hither_wire::compose::{Composer, flags};
 use hither_wire::message::{Message, Section};
@@ -37,7 +37,7 @@ impl Round {
             sorted: false,
             expire_ms,
             lifetime_s: 0,
-            agreement: Agreement::default(),
+            agreement: self.heard.agreement(&[], shared.faults),
             addresses: Vec::new(),
             chains,
             soa,

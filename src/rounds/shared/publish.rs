@@ -1,9 +1,10 @@
 //! Publishes address sets in the table. No other code does (I7).
 
-use crate::provenance::{put_in_place, trusted_first};
+use crate::agreement::agreement_of;
+use crate::provenance::{put_in_place, put_parts_in_order};
 use crate::shared::Shared;
 use crate::trace::{Cause, Whose};
-use hither_table::{Address, Counter, Draft, Family, FamilyDraft, Key, PutError, Record};
+use hither_table::{Address, Counter, Draft, Family, FamilyDraft, Key, Parts, PutError, Record};
 use hither_wire::name::Name;
 
 /// A published set, and the record that holds it.
@@ -53,7 +54,11 @@ impl Shared {
             set.set_version = version;
         }
         set.addresses.iter_mut().for_each(count_sources);
-        trusted_first(&mut set.addresses, self.faults);
+        set.agreement = agreement_of(&set.addresses, set.agreement);
+        put_parts_in_order(&mut set.addresses, &set.agreement, self.faults);
+        if let Some(before) = place.as_ref().filter(|_| set.sorted) {
+            place_confirmed(&before.addresses, &mut set);
+        }
         *place = Some(set);
         let record = match self.writer.put_at(&key, &slot, &draft, now) {
             // The new set has priority. The other family is resolved again when a client asks for it.
@@ -107,6 +112,20 @@ fn count_sources(address: &mut Address) {
     }
 }
 
+/// Moves each address that has just become trusted forward, by its measurement. The addresses behind it
+/// stay.
+fn place_confirmed(before: &[Address], set: &mut FamilyDraft) {
+    let parts = Parts::of(&set.addresses, &set.agreement);
+    for at in 0..set.addresses.len() {
+        let is_new = |own: &Address| {
+            own.is_trusted() && before.iter().any(|b| b.address == own.address && !b.is_trusted())
+        };
+        if set.addresses.get(at).is_some_and(is_new) {
+            put_in_place(&mut set.addresses, at, parts);
+        }
+    }
+}
+
 pub(crate) fn same_set(a: &[Address], b: &[Address]) -> bool {
     a.len() == b.len() && a.iter().all(|x| b.iter().any(|y| y.address == x.address))
 }
@@ -123,12 +142,6 @@ fn keep_order(before: &[Address], set: &mut FamilyDraft) {
     }
     set.addresses.extend(placed.iter().map(|(_, address)| *address));
     set.sorted = true;
-    // A newly trusted address moves forward by its measurement; the addresses behind it stay.
-    for (at, (place, own)) in placed.iter().enumerate() {
-        if own.is_trusted() && before.get(*place).is_some_and(|known| !known.is_trusted()) {
-            put_in_place(&mut set.addresses, at);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::retries::{CONFIRM_WITHIN, Doubted, Unconfirmed};
 use hither_rounds::{AttemptId, Question, UpstreamId};
 use hither_table::{Monotonic, Negative};
 use hither_wire::name::Name;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How long clients wait when every upstream is down.
@@ -59,6 +59,8 @@ impl Oracle {
                 failed: BTreeSet::new(),
                 good: Vec::new(),
                 denials: Vec::new(),
+                denied_by: BTreeMap::new(),
+                private_by: BTreeSet::new(),
                 dangling_until_ms: None,
                 upstreams,
                 void: false,
@@ -193,7 +195,11 @@ impl Oracle {
         }
         match content {
             Content::Addresses(mut addresses) => {
+                let given = addresses.len();
                 addresses.retain(|address| !is_private(address));
+                if addresses.len() < given {
+                    round.private_by.extend(round.open.get(&attempt));
+                }
                 let ttl = Duration::from_secs(u64::from(ttl_s)).clamp(settings.min_ttl, settings.max_ttl);
                 if addresses.is_empty() {
                     let ttl = ttl.min(WITHHELD).min(settings.max_negative_ttl);
@@ -208,6 +214,9 @@ impl Oracle {
             Content::Denied(kind) => {
                 let ttl = Duration::from_secs(u64::from(ttl_s)).min(settings.max_negative_ttl);
                 let denial = Denial { came: now, kind, until_ms: came.plus(ttl).as_ms() };
+                if let Some(from) = round.open.get(&attempt) {
+                    *round.denied_by.entry(*from).or_default() |= !lies && !mixed;
+                }
                 let denial = (!lies).then_some(denial);
                 round.denials.extend(denial);
                 let upstream = round.open.get(&attempt).copied();

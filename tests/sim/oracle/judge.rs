@@ -1,7 +1,8 @@
 //! Judgements of a reply and of a published set, and the content of a message, read without the core.
 
 use super::known::{Content, Denial, Known, SeenRound};
-use super::provenance::{Set, judge_place, trusted};
+use super::provenance::{Set, trusted};
+use super::trust::{judge_agreement, judge_place};
 use crate::sim::upstreams::{address, alias, moved};
 use hither_rounds::{Question, Settings};
 use hither_table::{FamilyView, Monotonic, Negative, Rtt, State};
@@ -95,6 +96,7 @@ pub(super) fn judge_set(
     );
     let mut links = (0..view.chain_count()).flat_map(|n| view.chain(n));
     assert!(links.all(|(_, at)| at >= expire), "a CNAME expires before its set");
+    judge_agreement(name, round, view);
     let complete = round.open.is_empty() && round.all_asked();
     match view.state() {
         State::Complete => {

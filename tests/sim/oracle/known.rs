@@ -2,6 +2,7 @@
 
 use super::provenance::{Good, Set, trusted};
 use super::saved;
+use super::trust::{Verdicts, verdicts};
 use hither_rounds::{AttemptId, ClientId, Question, Source, UpstreamId};
 use hither_table::{FamilyView, Monotonic, Negative};
 use hither_wire::name::Name;
@@ -64,6 +65,10 @@ pub(super) struct SeenRound {
     pub failed: BTreeSet<UpstreamId>,
     pub good: Vec<Good>,
     pub denials: Vec<Denial>,
+    /// Upstreams that denied the name or the type, and whether such a denial counts.
+    pub denied_by: BTreeMap<UpstreamId, bool>,
+    /// Upstreams that gave private addresses.
+    pub private_by: BTreeSet<UpstreamId>,
     /// When the first dangling CNAME expires, in milliseconds.
     pub dangling_until_ms: Option<u64>,
     /// The number of upstreams that were configured.
@@ -119,6 +124,7 @@ pub(super) struct Known {
     pub sorted: bool,
     pub addresses: Vec<IpAddr>,
     pub trusted: BTreeSet<IpAddr>,
+    pub verdicts: Verdicts,
     /// The saved set of the question, which has to be restored, or was.
     pub saved: Option<saved::Saved>,
     /// Whether the set that was in the table has become void, so that it must not be there again.
@@ -154,6 +160,7 @@ impl Known {
         self.expire_ms = view.expire_ms();
         self.sorted = view.sorted();
         self.trusted = trusted(view);
+        self.verdicts = verdicts(view);
         self.addresses = addresses;
     }
 

@@ -2,8 +2,9 @@
 //! which of them may come first. All is computed from the messages alone.
 
 use super::known::Known;
+use super::trust::places;
 use hither_rounds::UpstreamId;
-use hither_table::{Address, FamilyView, Monotonic, Rtt};
+use hither_table::{Address, FamilyView, Monotonic, Rtt, Trust};
 use hither_wire::name::Name;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -82,40 +83,35 @@ pub(super) fn trusted(view: &FamilyView<'_>) -> BTreeSet<IpAddr> {
     view.addresses().filter(Address::is_trusted).map(|a| a.address).collect()
 }
 
-/// Judges that extra addresses come last.
-pub(super) fn judge_place(view: &FamilyView<'_>) {
-    let all: Vec<bool> = view.addresses().map(|a| a.is_trusted()).collect();
-    assert!(all.is_sorted_by_key(|trusted| !trusted), "an extra address comes before a trusted one");
-}
-
-/// An order as it has to be published: trusted addresses first.
-pub(super) fn in_force(ordered: &[IpAddr], trusted: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
-    let (first, last): (Vec<_>, Vec<_>) = ordered.iter().partition(|address| trusted.contains(*address));
-    first.into_iter().chain(last).copied().collect()
-}
-
-/// Judges an order that is kept while trust changes: every address keeps its place, except an address that
-/// has just been confirmed, which comes before the first slower one.
+/// Judges an order that is kept while trust changes: part by part, every address keeps its place, except
+/// an address that has just been confirmed, which comes before the first slower one.
 pub(super) fn judge_kept(known: &Known, view: &FamilyView<'_>) {
     let now: Vec<Address> = view.addresses().collect();
-    let stays = |a: &&Address| a.is_trusted() == known.trusted.contains(&a.address);
+    let places = places(view);
+    let is_new = |at: usize| {
+        let own = &now[at];
+        own.is_trusted()
+            && !known.trusted.contains(&own.address)
+            && own.trust != Trust::Verified
+            && places[at] == 1
+    };
     let before: Vec<IpAddr> = known.addresses.clone();
-    for part in [true, false] {
-        let after: Vec<IpAddr> =
-            now.iter().filter(stays).filter(|a| a.is_trusted() == part).map(|a| a.address).collect();
+    for part in 0..=3 {
+        let stays = (0..now.len()).filter(|at| places[*at] == part && !is_new(*at));
+        let after: Vec<IpAddr> = stays.map(|at| now[at].address).collect();
         let same: Vec<IpAddr> = before.iter().filter(|a| after.contains(a)).copied().collect();
         assert_eq!(after, same, "an order that was measured for another set");
     }
-    let rank = |a: &Address| match a.rtt {
+    let rank = |at: usize| match now[at].rtt {
         Rtt::Micros(micros) => (0, micros),
         Rtt::Unmeasured => (1, 0),
         Rtt::Unreachable => (2, 0),
     };
-    for (at, own) in now.iter().enumerate().filter(|(_, a)| a.is_trusted() && !stays(a)) {
-        let first_after = now[at + 1..].iter().filter(|a| a.is_trusted()).find(stays);
-        let before = now[..at].iter().filter(stays).all(|a| rank(a) <= rank(own));
+    for at in (0..now.len()).filter(|at| is_new(*at)) {
+        let others = |range: std::ops::Range<usize>| range.filter(|n| places[*n] == 1 && !is_new(*n));
+        let before = others(0..at).all(|n| rank(n) <= rank(at));
         assert!(
-            before && first_after.is_none_or(|a| rank(a) > rank(own)),
+            before && others(at + 1..now.len()).next().is_none_or(|n| rank(n) > rank(at)),
             "a confirmed address is not where its measurement puts it"
         );
     }

@@ -2,7 +2,8 @@
 
 use super::Oracle;
 use super::judge::judge_set;
-use super::provenance::{in_force, judge_kept, judge_place, trusted};
+use super::provenance::{judge_kept, trusted};
+use super::trust::{in_force, judge_division, judge_place};
 use hither_rounds::Question;
 use hither_table::{FamilyView, Monotonic};
 use std::collections::BTreeSet;
@@ -22,11 +23,15 @@ impl Oracle {
         let void = known.doubted && !saved_anew && view.round() == known.round_id;
         assert!(!void, "a void set is still in the table");
         judge_place(view);
+        judge_division(view);
+        let is_disputed = view.agreement().is_disputed();
         if view.version() == known.version {
             if let Some((_, ordered)) = applied {
-                let ordered = in_force(&ordered, &known.trusted);
+                known.verdicts = ordered.iter().copied().collect();
+                let ordered = in_force(&ordered, &known.trusted, is_disputed);
                 assert!(ordered == addresses, "an order was applied and is not there");
             }
+            known.judge_verdicts(view, None);
             known.judge_trust(question, view);
             let same = addresses == known.addresses
                 && view.expire_ms() == known.expire_ms
@@ -38,6 +43,7 @@ impl Oracle {
         if known.sees_saved(view, &addresses, applied.as_ref().map(|(_, ordered)| ordered)) {
             return known.remember(view, addresses);
         }
+        known.judge_verdicts(view, applied.as_ref().map(|(_, ordered)| ordered));
         if known.set_version != 0 {
             assert_eq!(
                 view.set_version() == known.set_version,
@@ -61,7 +67,7 @@ impl Oracle {
         judge_set(&self.settings, (&question.name, round), (view, &set), now);
         match applied {
             Some((_, ordered)) => {
-                let ordered = in_force(&ordered, &trusted(view));
+                let ordered = in_force(&ordered, &trusted(view), is_disputed);
                 assert!(view.sorted() && addresses == ordered, "an order was applied and is not there")
             }
             None if view.sorted() => {

@@ -3,9 +3,10 @@
 
 use super::Oracle;
 use super::known::Known;
-use super::provenance::{in_force, trusted};
+use super::provenance::trusted;
+use super::trust::{Verdicts, in_force, verdicts};
 use hither_rounds::{Question, SavedSet};
-use hither_table::{FamilyView, Monotonic};
+use hither_table::{FamilyView, Monotonic, Trust};
 use hither_wire::codes::Rtype;
 use hither_wire::name::Name;
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ pub(super) struct Saved {
     expire_ms: u64,
     sorted: bool,
     trusted: BTreeSet<IpAddr>,
+    verdicts: Verdicts,
     /// The round id of the set in the table, once it has been seen there.
     round: Option<u64>,
 }
@@ -65,11 +67,16 @@ impl Known {
         &mut self,
         view: &FamilyView<'_>,
         addresses: &[IpAddr],
-        ordered: Option<&Vec<IpAddr>>,
+        ordered: Option<&Vec<(IpAddr, Trust)>>,
     ) -> bool {
         let Some(saved) = &mut self.saved else { return false };
-        let ordered = ordered.map(|ordered| in_force(ordered, &saved.trusted));
+        let is_disputed = view.agreement().is_disputed();
+        if let Some(ordered) = ordered {
+            saved.verdicts = ordered.iter().copied().collect();
+        }
+        let ordered = ordered.map(|ordered| in_force(ordered, &saved.trusted, is_disputed));
         if saved.round.is_none_or(|round| round == view.round()) {
+            assert_eq!(verdicts(view), saved.verdicts, "the verdicts are not the saved ones");
             assert_eq!(trusted(view), saved.trusted, "the trusted addresses are not the saved ones");
         }
         match saved.round {
@@ -118,6 +125,7 @@ impl Oracle {
                     expire_ms: set.expire_ms,
                     sorted: set.sorted,
                     trusted: set.addresses.iter().filter(|a| a.is_trusted()).map(|a| a.address).collect(),
+                    verdicts: set.addresses.iter().map(|a| (a.address, a.trust)).collect(),
                     round: None,
                 });
             }

@@ -2,7 +2,7 @@
 
 use super::World;
 use hither_rounds::{Input, Order, OrderedAddress, SenderId};
-use hither_table::{Address, Family, Key, Rtt, Snapshot};
+use hither_table::{Address, Family, Key, Rtt, Snapshot, Trust};
 use hither_wire::name::Name;
 use std::net::IpAddr;
 
@@ -31,11 +31,14 @@ impl World<'_> {
         };
         self.last_order = current;
         if !honest {
-            match self.picks.below(3) {
+            match self.picks.below(5) {
                 0 => drop(order.addresses.pop()),
                 1 => order
                     .addresses
                     .push(OrderedAddress::measured(IpAddr::from([203, 0, 113, 1]), Rtt::Micros(1))),
+                2 => order.addresses.iter_mut().for_each(|own| own.trust = Trust::Verified),
+                // Verdicts for another name.
+                3 => order.name = super::name(1),
                 _ => order.addresses.iter_mut().for_each(|own| own.rtt = Rtt::Unreachable),
             }
         }
@@ -49,7 +52,9 @@ impl World<'_> {
 
 /// The addresses of a set in reverse, each with its measurement.
 fn reversed(addresses: impl Iterator<Item = Address>) -> Vec<OrderedAddress> {
-    let mut all: Vec<_> = addresses.map(|a| OrderedAddress::measured(a.address, rtt(a.address))).collect();
+    let mut all: Vec<_> = addresses
+        .map(|a| OrderedAddress { address: a.address, rtt: rtt(a.address), trust: trust(a.address) })
+        .collect();
     all.reverse();
     all
 }
@@ -59,5 +64,15 @@ fn rtt(address: IpAddr) -> Rtt {
     match address {
         IpAddr::V4(v4) => Rtt::Micros(u32::from(v4.octets()[3]) * 7 % 5 + 5),
         IpAddr::V6(_) => Rtt::Unmeasured,
+    }
+}
+
+/// The verdict on an address: the same in every order.
+fn trust(address: IpAddr) -> Trust {
+    const ALL: [Trust; 5] =
+        [Trust::Verified, Trust::OtherName, Trust::Unknown, Trust::Verified, Trust::Untrusted];
+    match address {
+        IpAddr::V4(v4) => ALL[usize::from(v4.octets()[3]) % ALL.len()],
+        IpAddr::V6(_) => Trust::Unknown,
     }
 }
