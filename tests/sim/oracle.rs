@@ -17,7 +17,7 @@ mod trust;
 mod waiting;
 
 use hither_rounds::{AttemptId, ClientId, Order, Question, Rounds, Settings, UpstreamId};
-use hither_table::{Counter, FamilyView, Monotonic, Trust};
+use hither_table::{Counter, FamilyView, Monotonic};
 use hither_wire::name::Name;
 use known::{Known, SeenRound};
 pub use known::{Plausible, Sent};
@@ -26,6 +26,7 @@ use retries::Retries;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+use trust::Ordered;
 
 pub struct Oracle {
     settings: Settings,
@@ -72,9 +73,9 @@ struct Clients {
 struct Orders {
     /// The order that was sent: its name, whether it fits the set in the table, and its addresses with
     /// their verdicts.
-    sent: Option<(Name, bool, Vec<(IpAddr, Trust)>)>,
+    sent: Option<(Name, bool, Ordered)>,
     /// The order that the core has applied, according to its result.
-    applied: Option<(Name, Vec<(IpAddr, Trust)>)>,
+    applied: Option<(Name, Ordered)>,
 }
 
 impl Oracle {

@@ -4,9 +4,9 @@
 use super::Oracle;
 use super::known::Known;
 use super::provenance::trusted;
-use super::trust::{Verdicts, in_force, verdicts};
+use super::trust::{Ordered, Verdicts, in_force, verdicts};
 use hither_rounds::{Question, SavedSet};
-use hither_table::{FamilyView, Monotonic, Trust};
+use hither_table::{FamilyView, Monotonic};
 use hither_wire::codes::Rtype;
 use hither_wire::name::Name;
 use std::collections::BTreeSet;
@@ -67,7 +67,7 @@ impl Known {
         &mut self,
         view: &FamilyView<'_>,
         addresses: &[IpAddr],
-        ordered: Option<&Vec<(IpAddr, Trust)>>,
+        ordered: Option<&Ordered>,
     ) -> bool {
         let Some(saved) = &mut self.saved else { return false };
         let is_disputed = view.agreement().is_disputed();

@@ -10,6 +10,9 @@ use std::net::IpAddr;
 /// The verdict on each address of a set.
 pub(super) type Verdicts = BTreeMap<IpAddr, Trust>;
 
+/// The addresses of an order, each with its verdict.
+pub(super) type Ordered = Vec<(IpAddr, Trust)>;
+
 pub(super) fn verdicts(view: &FamilyView<'_>) -> Verdicts {
     view.addresses().map(|own| (own.address, own.trust)).collect()
 }
@@ -40,11 +43,7 @@ pub(super) fn judge_place(view: &FamilyView<'_>) {
 }
 
 /// An order as it has to be published: part by part.
-pub(super) fn in_force(
-    ordered: &[(IpAddr, Trust)],
-    trusted: &BTreeSet<IpAddr>,
-    is_disputed: bool,
-) -> Vec<IpAddr> {
+pub(super) fn in_force(ordered: &Ordered, trusted: &BTreeSet<IpAddr>, is_disputed: bool) -> Vec<IpAddr> {
     let all: Verdicts = ordered.iter().copied().collect();
     let mut placed = ordered.to_vec();
     placed.sort_by_key(|(address, trust)| place(*trust, trusted.contains(address), &all, is_disputed));
@@ -54,7 +53,7 @@ pub(super) fn in_force(
 impl Known {
     /// Judges that verdicts are those of the order for this set: the one that was just applied, or an
     /// earlier one. A new set has none.
-    pub fn judge_verdicts(&self, view: &FamilyView<'_>, applied: Option<&Vec<(IpAddr, Trust)>>) {
+    pub fn judge_verdicts(&self, view: &FamilyView<'_>, applied: Option<&Ordered>) {
         let expected = match applied {
             Some(ordered) => ordered.iter().copied().collect(),
             None if self.set_version != 0 && view.set_version() == self.set_version => self.verdicts.clone(),
