@@ -8,7 +8,7 @@ use crate::rebinding::is_sinkhole;
 use crate::response::Meaning;
 use hither_table::{Address, Agreement, Trust};
 
-/// The upstreams that have answered in a round, each as a bit. There are at most 64.
+/// What the upstreams of a round have said; each upstream is a bit. There are at most 64.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Heard {
     answered: u64,
@@ -16,6 +16,8 @@ pub(crate) struct Heard {
     denied: u64,
     /// Those that gave private addresses for the public name.
     private: u64,
+    /// Whether one has responded with SERVFAIL, as validating upstreams do when validation fails.
+    pub has_servfail: bool,
 }
 
 fn bit(upstream: UpstreamId) -> u64 {

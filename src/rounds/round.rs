@@ -103,9 +103,6 @@ pub(crate) struct Round {
     /// The modes in which to repeat queries that upstreams answered with an error, when no other
     /// upstream is left.
     pub plain: Vec<QueryMode>,
-    /// Whether an upstream has responded with SERVFAIL, as validating upstreams do when validation
-    /// fails.
-    pub has_servfail: bool,
     /// The extended error if all attempts fail.
     pub ede: u16,
     /// Which upstreams have answered, and which of them say otherwise than the set.
@@ -170,7 +167,6 @@ impl Round {
             down_check_at: Some(now.plus(DOWN_DEADLINE)),
             target: Target::of(Rc::clone(&question)),
             plain: Vec::new(),
-            has_servfail: false,
             ede: crate::reply::ede::NO_REACHABLE_AUTHORITY,
             heard: Heard::default(),
             timer: deadline,

@@ -11,7 +11,8 @@ impl Rounds {
     /// Moves validating clients out of a round whose upstream may have rejected signatures, into a round
     /// without validation.
     pub(crate) fn separate_validating_clients(&mut self, id: u64) {
-        let Some(round) = self.rounds.get(&id).filter(|round| round.is_racing() && round.has_servfail) else {
+        let Some(round) = self.rounds.get(&id).filter(|round| round.is_racing() && round.heard.has_servfail)
+        else {
             return;
         };
         let (question, deadline) = (Rc::clone(&round.question), round.deadline);

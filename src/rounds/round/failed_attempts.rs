@@ -86,7 +86,7 @@ impl Round {
         let mut attempt = self.close(shared, id, rcode.to_string().to_ascii_lowercase());
         self.note_response(shared, attempt.upstream, attempt.rtt(received_at), false);
         self.ede = ede::NETWORK_ERROR;
-        self.has_servfail |= rcode == Rcode::SERVFAIL;
+        self.heard.has_servfail |= rcode == Rcode::SERVFAIL;
         let wants_none = matches!(rcode, Rcode::FORMERR | Rcode::NOTIMP | Rcode::BADVERS | Rcode::BADCOOKIE);
         let no_edns = attempt.edns && wants_none;
         let plain_dns = attempt.mode.plain_dns();

@@ -35,7 +35,7 @@ impl Round {
         };
         shared.answers.remember_failure(&self.question.asked(), now.plus(pause));
         // If no upstream responds, the question without validation has failed too.
-        if self.question.dnssec_ok && !self.has_servfail {
+        if self.question.dnssec_ok && !self.heard.has_servfail {
             shared.answers.remember_failure(&self.question.unvalidated().asked(), now.plus(pause));
         }
     }
@@ -45,7 +45,7 @@ impl Round {
     /// them.
     pub fn take_validating_clients(&mut self, shared: &Shared) -> Vec<ClientId> {
         let now = shared.now;
-        if !self.has_servfail || self.question.checking_disabled || now >= self.deadline {
+        if !self.heard.has_servfail || self.question.checking_disabled || now >= self.deadline {
             return Vec::new();
         }
         self.clients.extract_if(.., |client| shared.clients.is_validating(*client)).collect()

@@ -2,13 +2,13 @@
 
 use super::Oracle;
 use super::judge::{Path, read};
-use super::known::{Content, Denial, Plausible, SeenRound, Sent};
+use super::known::{Content, Denial, Dissent, Plausible, SeenRound, Sent};
 use super::provenance::{Good, is_private};
 use super::retries::{CONFIRM_WITHIN, Doubted, Unconfirmed};
 use hither_rounds::{AttemptId, Question, UpstreamId};
 use hither_table::{Monotonic, Negative};
 use hither_wire::name::Name;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How long clients wait when every upstream is down.
@@ -58,9 +58,7 @@ impl Oracle {
                 open: Default::default(),
                 failed: BTreeSet::new(),
                 good: Vec::new(),
-                denials: Vec::new(),
-                denied_by: BTreeMap::new(),
-                private_by: BTreeSet::new(),
+                dissent: Dissent::default(),
                 dangling_until_ms: None,
                 upstreams,
                 void: false,
@@ -198,13 +196,17 @@ impl Oracle {
                 let given = addresses.len();
                 addresses.retain(|address| !is_private(address));
                 if addresses.len() < given {
-                    round.private_by.extend(round.open.get(&attempt));
+                    round.dissent.private.extend(round.open.get(&attempt));
                 }
                 let ttl = Duration::from_secs(u64::from(ttl_s)).clamp(settings.min_ttl, settings.max_ttl);
                 if addresses.is_empty() {
                     let ttl = ttl.min(WITHHELD).min(settings.max_negative_ttl);
                     let until_ms = came.plus(ttl).as_ms();
-                    return round.denials.push(Denial { came: now, kind: Negative::Withheld, until_ms });
+                    return round.dissent.denials.push(Denial {
+                        came: now,
+                        kind: Negative::Withheld,
+                        until_ms,
+                    });
                 }
                 let bound = round.dangling_until_ms.filter(|_| path.chased).unwrap_or(u64::MAX);
                 let until_ms = came.plus(ttl).as_ms().min(bound);
@@ -215,10 +217,10 @@ impl Oracle {
                 let ttl = Duration::from_secs(u64::from(ttl_s)).min(settings.max_negative_ttl);
                 let denial = Denial { came: now, kind, until_ms: came.plus(ttl).as_ms() };
                 if let Some(from) = round.open.get(&attempt) {
-                    *round.denied_by.entry(*from).or_default() |= !lies && !mixed;
+                    *round.dissent.denied.entry(*from).or_default() |= !lies && !mixed;
                 }
                 let denial = (!lies).then_some(denial);
-                round.denials.extend(denial);
+                round.dissent.denials.extend(denial);
                 let upstream = round.open.get(&attempt).copied();
                 if let (true, Some(question), Some(upstream)) = (mixed, question, upstream) {
                     let unconfirmed = Unconfirmed { denial, asked: now };

@@ -50,8 +50,8 @@ pub(super) fn judge_record(
         }
         Some(kind) => {
             assert!(round.good.is_empty(), "a denial although an upstream answered");
-            let first = round.denials.first().expect("an upstream denied");
-            let same = round.denials.iter().filter(|denial| denial.kind == kind).count();
+            let first = round.dissent.denials.first().expect("an upstream denied");
+            let same = round.dissent.denials.iter().filter(|denial| denial.kind == kind).count();
             assert!(same > 0, "a denial that no upstream gave");
             let agreed = same >= 2;
             let waited = now >= first.came.plus(settings.negative_grace) || now >= round.deadline;
@@ -78,7 +78,7 @@ pub(super) fn judge_set(
         );
         // The TTL counts from the receipt, however long the denial waited for a second one.
         let until = |denial: &Denial| denial.kind == kind && denial.until_ms == view.expire_ms();
-        assert!(round.denials.iter().any(until), "a denial expires with its SOA record");
+        assert!(round.dissent.denials.iter().any(until), "a denial expires with its SOA record");
         let soa_ms = view.soa().map(|(_, at, _)| at);
         let proof = (kind != Negative::Withheld).then_some(view.expire_ms());
         assert_eq!(soa_ms, proof, "the SOA record expires with the denial, and withheld addresses have none");

@@ -64,11 +64,7 @@ pub(super) struct SeenRound {
     /// Upstreams to which an attempt failed. For each of them one further upstream is due.
     pub failed: BTreeSet<UpstreamId>,
     pub good: Vec<Good>,
-    pub denials: Vec<Denial>,
-    /// Upstreams that denied the name or the type, and whether such a denial counts.
-    pub denied_by: BTreeMap<UpstreamId, bool>,
-    /// Upstreams that gave private addresses.
-    pub private_by: BTreeSet<UpstreamId>,
+    pub dissent: Dissent,
     /// When the first dangling CNAME expires, in milliseconds.
     pub dangling_until_ms: Option<u64>,
     /// The number of upstreams that were configured.
@@ -77,6 +73,17 @@ pub(super) struct SeenRound {
     pub void: bool,
     /// Whether the round was evicted for a new client.
     pub evicted: bool,
+}
+
+/// The upstreams that did not give usable addresses.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Dissent {
+    /// Those that denied the name or the type, and whether such a denial counts.
+    pub denied: BTreeMap<UpstreamId, bool>,
+    /// Those that gave private addresses.
+    pub private: BTreeSet<UpstreamId>,
+    /// The denials that count.
+    pub denials: Vec<Denial>,
 }
 
 /// A denial that counts.
@@ -123,8 +130,8 @@ pub(super) struct Known {
     pub expire_ms: u64,
     pub sorted: bool,
     pub addresses: Vec<IpAddr>,
-    pub trusted: BTreeSet<IpAddr>,
-    pub verdicts: Verdicts,
+    /// The trusted addresses, and the verdicts.
+    pub standing: (BTreeSet<IpAddr>, Verdicts),
     /// The saved set of the question, which has to be restored, or was.
     pub saved: Option<saved::Saved>,
     /// Whether the set that was in the table has become void, so that it must not be there again.
@@ -159,8 +166,7 @@ impl Known {
         self.set_version = view.set_version();
         self.expire_ms = view.expire_ms();
         self.sorted = view.sorted();
-        self.trusted = trusted(view);
-        self.verdicts = verdicts(view);
+        self.standing = (trusted(view), verdicts(view));
         self.addresses = addresses;
     }
 

@@ -103,7 +103,7 @@ impl Oracle {
     fn live(&self) -> impl Iterator<Item = (Source, Monotonic, Stage)> {
         self.questions.values().filter_map(|known| {
             let round = known.rounds.last().filter(|round| !round.open.is_empty())?;
-            let stage = match (round.good.is_empty(), round.denials.is_empty()) {
+            let stage = match (round.good.is_empty(), round.dissent.denials.is_empty()) {
                 (true, true) => Stage::Races,
                 (true, false) => Stage::Denied,
                 (false, _) => Stage::Answered,

@@ -91,7 +91,7 @@ pub(super) fn judge_kept(known: &Known, view: &FamilyView<'_>) {
     let is_new = |at: usize| {
         let own = &now[at];
         own.is_trusted()
-            && !known.trusted.contains(&own.address)
+            && !known.standing.0.contains(&own.address)
             && own.trust != Trust::Verified
             && places[at] == 1
     };

@@ -27,8 +27,8 @@ impl Oracle {
         let is_disputed = view.agreement().is_disputed();
         if view.version() == known.version {
             if let Some((_, ordered)) = applied {
-                known.verdicts = ordered.iter().copied().collect();
-                let ordered = in_force(&ordered, &known.trusted, is_disputed);
+                known.standing.1 = ordered.iter().copied().collect();
+                let ordered = in_force(&ordered, &known.standing.0, is_disputed);
                 assert!(ordered == addresses, "an order was applied and is not there");
             }
             known.judge_verdicts(view, None);

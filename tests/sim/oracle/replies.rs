@@ -49,7 +49,7 @@ impl Oracle {
                 let exhausted = round.open.is_empty()
                     && round.all_asked()
                     && round.good.is_empty()
-                    && round.denials.is_empty();
+                    && round.dissent.denials.is_empty();
                 assert!(
                     remembered || hopeless || now >= round.deadline || exhausted,
                     "SERVFAIL while an upstream may still answer"

@@ -144,7 +144,7 @@ impl Oracle {
         let Some((_, _, unconfirmed)) = self.retries.just_denied.take_if(same) else { return };
         let round = self.questions.get_mut(question).and_then(|known| known.rounds.last_mut());
         if let (Some(round), Some(_)) = (round, unconfirmed.denial) {
-            round.denials.pop();
+            round.dissent.denials.pop();
         }
         self.retries.unconfirmed.insert(attempt, unconfirmed);
     }
@@ -161,7 +161,7 @@ impl Oracle {
     fn believe(&mut self, question: &Question, unconfirmed: Unconfirmed) {
         let round = self.questions.get_mut(question).and_then(|known| known.rounds.last_mut());
         if let (Some(round), Some(denial)) = (round, unconfirmed.denial) {
-            round.denials.push(denial);
+            round.dissent.denials.push(denial);
         }
     }
 

@@ -56,7 +56,9 @@ impl Known {
     pub fn judge_verdicts(&self, view: &FamilyView<'_>, applied: Option<&Ordered>) {
         let expected = match applied {
             Some(ordered) => ordered.iter().copied().collect(),
-            None if self.set_version != 0 && view.set_version() == self.set_version => self.verdicts.clone(),
+            None if self.set_version != 0 && view.set_version() == self.set_version => {
+                self.standing.1.clone()
+            }
             None => view.addresses().map(|own| (own.address, Trust::Unknown)).collect(),
         };
         assert_eq!(verdicts(view), expected, "a verdict is not for this set");
@@ -78,12 +80,12 @@ pub(super) fn judge_agreement(name: &Name, round: &SeenRound, view: &FamilyView<
     assert!(answered <= round.asked.len(), "{answered} answered of {}", round.asked.len());
     assert!(!has_ended || answered >= gave.len(), "{} gave addresses, {answered} answered", gave.len());
     let has = |reason: u8| agreement.disputes & reason != 0;
-    let denied = round.denied_by.iter().any(|(from, counts)| *counts && !gave.contains(from));
+    let denied = round.dissent.denied.iter().any(|(from, counts)| *counts && !gave.contains(from));
     let is_positive = !view.is_empty();
-    assert!(!has(Agreement::DENIED) || is_positive && !round.denied_by.is_empty(), "nobody denied it");
+    assert!(!has(Agreement::DENIED) || is_positive && !round.dissent.denied.is_empty(), "nobody denied it");
     assert!(has(Agreement::DENIED) || !(has_ended && denied && is_positive), "a denial is no dispute");
-    assert!(!has(Agreement::PRIVATE) || !round.private_by.is_empty(), "nobody gave a private address");
-    let is_private = has_ended && is_positive && !round.private_by.is_empty();
+    assert!(!has(Agreement::PRIVATE) || !round.dissent.private.is_empty(), "nobody gave a private address");
+    let is_private = has_ended && is_positive && !round.dissent.private.is_empty();
     assert!(has(Agreement::PRIVATE) || !is_private, "private addresses are no dispute");
 }
 

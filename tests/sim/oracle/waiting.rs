@@ -67,7 +67,7 @@ fn judge_waiting(settings: &Settings, now: Monotonic, quiet: bool, known: &Known
     }
     let patience = known.clients.values().min().expect("a client waits");
     assert!(now < *patience, "a client waits beyond its deadline");
-    if let Some(denial) = round.denials.first() {
+    if let Some(denial) = round.dissent.denials.first() {
         let waits = now < denial.came.plus(settings.negative_grace);
         assert!(waits, "a denial is held longer than its grace");
     }
@@ -82,7 +82,7 @@ fn judge_waiting(settings: &Settings, now: Monotonic, quiet: bool, known: &Known
         let waves = 1 + (since - settings.fallback).as_millis() / settings.stagger.as_millis();
         due += settings.batch * waves as usize;
     }
-    if round.denials.is_empty() {
+    if round.dissent.denials.is_empty() {
         assert!(
             round.asked.len() >= due.min(all),
             "{} of {all} upstreams are queried, {due} are due",
