@@ -1,9 +1,11 @@
 //! The NSS module compared with glibc's own DNS module: the same results for odd names and for
 //! names that a search list completes; and the module in other network namespaces than the
-//! daemon's.
+//! daemon's; and what getaddrinfo makes of the module's order.
 //!
 //! Needs root, namespaces, ip(8) and gcc, and prints SKIPPED without them.
 
+#[path = "glibc/order.rs"]
+mod order;
 mod support;
 
 use hither_client::{Answer, Family, OpenError, Snapshot, Table, Wanted};

@@ -2,7 +2,7 @@
 //! hither, each with the one command that fixes it.
 //!
 //! `gather` and the modules that it uses read the host and do not judge. `ports`, `service`,
-//! `names`, `lookups` and `containers` judge: pure functions from facts to findings. Nothing is
+//! `names`, `lookups`, `order` and `containers` judge: pure functions from facts to findings. Nothing is
 //! changed or started: a daemon that waits for its first query is not asked. `upstream_trials` asks each
 //! upstream one question.
 
@@ -13,6 +13,7 @@ mod gather;
 mod ini;
 mod lookups;
 mod names;
+mod order;
 pub(super) mod plan;
 mod ports;
 mod service;
@@ -97,6 +98,7 @@ fn judge(facts: &Facts) -> Vec<Finding> {
     findings.extend(service::judge(facts));
     findings.extend(names::judge(facts));
     findings.extend(lookups::judge(facts));
+    findings.extend(order::judge(facts));
     findings.extend(containers::judge(facts));
     findings
 }

@@ -2,6 +2,7 @@
 
 use super::containers::found::Containers;
 use super::ini::Manager;
+use super::order::Order;
 use super::sockets::Held;
 use super::units::{Systemd, Unit};
 use crate::config::Config;
@@ -160,6 +161,8 @@ pub(super) struct Lookups {
     pub nscd: bool,
     /// The text of `/etc/nscd.conf`.
     pub nscd_conf: String,
+    /// What getaddrinfo makes of hither's order.
+    pub order: Order,
 }
 
 /// The file of the NSS module.
@@ -286,6 +289,7 @@ pub(super) mod tests {
                 module: Module { path: Some(PathBuf::from("/usr/lib/libnss_hither.so.2")), loadable: true },
                 nscd: false,
                 nscd_conf: String::new(),
+                order: Order::default(),
             },
             containers: Containers::default(),
             ping: Ping { groups: Some((0, 2_147_483_647)), sorter: Some(990) },

@@ -5,7 +5,7 @@ use super::facts::{
     Answering, Configuration, Daemon, Facts, KnownUpstream, Lookups, Module, Names, Ping, Resolv, Table,
 };
 use super::units::{Systemd, Unit};
-use super::{containers, ini, plan, sockets, units};
+use super::{containers, ini, order, plan, sockets, units};
 use crate::config::Config;
 use crate::ctl::{Context, ask, files};
 use crate::host::resolvers;
@@ -32,7 +32,7 @@ pub(super) fn facts(context: &Context, root: &Path) -> Facts {
     let systemd = units::systemd(root, Path::new("systemctl"));
     let context = Context { dir, json: context.json };
     let daemon = daemon(&context, &systemd);
-    let lookups = lookups(root, &systemd);
+    let lookups = lookups(root, &context.dir, &systemd);
     let mut facts = Facts {
         is_root: nix::unistd::geteuid().is_root(),
         config: configuration(root),
@@ -190,7 +190,7 @@ fn names(root: &Path, dir: &Path) -> Names {
     }
 }
 
-fn lookups(root: &Path, systemd: &Systemd) -> Lookups {
+fn lookups(root: &Path, dir: &Path, systemd: &Systemd) -> Lookups {
     let nsswitch = files::read(&root.join("etc/nsswitch.conf")).map_err(|error| error.to_string());
     let runs = match systemd {
         Systemd::Running(units) => {
@@ -203,6 +203,7 @@ fn lookups(root: &Path, systemd: &Systemd) -> Lookups {
         module: module(root),
         nscd: runs && root.join("run/nscd/socket").exists(),
         nscd_conf: text(root, "etc/nscd.conf"),
+        order: order::gather(root, dir, text(root, "etc/gai.conf")),
     }
 }
 
