@@ -5,7 +5,7 @@
 use hither_table::layout::TRIES_MAX;
 use hither_table::{
     Address, Agreement, Chain, Draft, Family, FamilyDraft, Freshness, Geometry, Key, Monotonic, NoEntry,
-    Reader, Rtt, Snapshot, State, Wanted, Writer, open_or_create,
+    Reader, Rtt, Snapshot, StaleTime, State, Wanted, Writer, open_or_create,
 };
 use hither_wire::name::Name;
 use std::hint::black_box;
@@ -152,7 +152,8 @@ fn main() {
     let fresh = median_ns(|_| {
         let now = hither_client::Monotonic::now();
         let found = reader.lookup(black_box(&present), &mut snapshot).is_ok();
-        assert!(found && snapshot.freshness(Wanted::One(Family::Aaaa), now) == Freshness::Fresh);
+        let wanted = Wanted::One(Family::Aaaa);
+        assert!(found && snapshot.freshness(wanted, StaleTime::UNKNOWN, now) == Freshness::Fresh);
     });
     let exchange = udp_exchange_ns();
     let (reads, retried, busy) =

@@ -26,8 +26,8 @@ extern "C" {
 /* Results of functions. hither_lookup fills the entry only with one of the first three. */
 enum {
   HITHER_FRESH = 0,        /* every requested family is known: addresses, or a denial; for other functions, success */
-  HITHER_STALE = 1,        /* every requested family is known, but at least one has expired */
-  HITHER_PARTIAL = 2,      /* a requested family is not in the table */
+  HITHER_STALE = 1,        /* every requested family is known, but at least one has expired: for use if the daemon gives no answer */
+  HITHER_PARTIAL = 2,      /* a requested family is not in the table, or expired too long ago */
   HITHER_MISSING = 3,      /* the name is not in the table: ask the daemon by a DNS query */
   HITHER_BUSY = 4,         /* the daemon changed the entry during every try, or its record is too large: ask the daemon, or try again */
   HITHER_NO_TABLE = 5,     /* there is no table, or this process may not read it */

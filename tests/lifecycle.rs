@@ -1,6 +1,8 @@
 //! Reload, stop and failed starts, as seen by operators and waiting clients. Tests that need a
 //! service manager are in `tests/systemd`.
 
+#[path = "lifecycle/runtime_dir.rs"]
+mod runtime_dir;
 mod support;
 
 use hither_wire::codes::{Rcode, Rtype};
@@ -221,63 +223,6 @@ fn a_runtime_directory_that_cannot_be_made_fails_the_first_start_and_the_next_on
         Message::read(&daemon.ask("www.example")).expect("readable").header().rcode(),
         Rcode::SERVFAIL
     );
-}
-
-#[test]
-fn clients_are_answered_while_the_runtime_directory_cannot_be_written() {
-    if !support::alone("clients_are_answered_while_the_runtime_directory_cannot_be_written") {
-        return;
-    }
-    let upstream = upstream(0);
-    for (without, with) in [("ro", "rw"), ("nr_inodes=1", "nr_inodes=100")] {
-        let dir = directory();
-        let run = dir.join("run");
-        std::fs::create_dir_all(&run).expect("a directory");
-        let mount = |options: &str| {
-            assert!(support::sh(&format!("mount -t tmpfs -o {options} none {}", run.display())), "{options}");
-        };
-        mount(without);
-        let daemon = Daemon::start_in(dir, &[&upstream], "");
-        assert!(daemon.log().contains("control.sock': "), "{}", daemon.log());
-        assert_eq!(support::ends(&daemon.ask("www.example")), [1]);
-        assert_eq!(daemon.ctl(&["status"]).status.code(), Some(1));
-        mount(&format!("remount,{with}"));
-        daemon.signal(Signal::SIGHUP);
-        daemon.wait_for("the configuration is reloaded");
-        let status = daemon.json(&["status"]);
-        assert_eq!(status["problems"], serde_json::json!([]), "{without}: {status}");
-        daemon.until("the entry is there", |daemon| daemon.ctl(&["lookup", "www.example"]).status.success());
-        drop(daemon);
-        assert!(support::sh(&format!("umount -l {}", run.display())));
-    }
-}
-
-#[test]
-fn files_removed_from_the_runtime_directory_are_made_again() {
-    let upstream = upstream(0);
-    let daemon = Daemon::start(&[&upstream], "");
-    daemon.ask("www.example");
-    let run = daemon.dir.join("run");
-    let files = || {
-        let names = std::fs::read_dir(&run).expect("a directory").filter_map(Result::ok);
-        names.map(|entry| entry.file_name()).collect::<std::collections::BTreeSet<_>>()
-    };
-    let before = files();
-    let emptied = || before.iter().for_each(|name| std::fs::remove_file(run.join(name)).expect("removable"));
-    let removed = || std::fs::remove_dir_all(&run).expect("removable");
-    let exchanged = || {
-        removed();
-        std::fs::create_dir(&run).expect("a directory");
-    };
-    for take_away in [&emptied as &dyn Fn(), &removed, &exchanged] {
-        take_away();
-        daemon.signal(Signal::SIGHUP);
-        daemon.wait_for("the configuration is reloaded");
-        assert_eq!(files(), before);
-        assert_eq!(daemon.json(&["status"])["problems"], serde_json::json!([]));
-        daemon.until("the entry is there", |daemon| daemon.ctl(&["lookup", "www.example"]).status.success());
-        assert_eq!(upstream.count(), 1);
-    }
 }
 
 #[test]

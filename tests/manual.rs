@@ -102,6 +102,7 @@ fn the_table_stands_where_its_page_says() {
         ("STATE", head::STATE),
         ("FLUSHED", head::FLUSHED),
         ("NETWORK", head::NETWORK),
+        ("STALE", head::STALE),
         ("VERSION", head::VERSION),
         ("CHANGES", head::CHANGES),
         ("WAKING", head::WAKING),
@@ -117,7 +118,7 @@ fn the_table_stands_where_its_page_says() {
     assert_eq!(rows, ours.iter().map(|(name, at)| (*name, at.as_str())).collect::<Vec<_>>());
     for (what, number) in [
         ("words.\nWords 0 to 15", layout::HEADER),
-        ("Ta slots of the change ring, ", layout::RING),
+        ("slots of the change ring, ", layout::RING),
         ("which must be at most ", layout::RECORD_MAX),
         (" tries, give up", layout::TRIES_MAX),
         ("two clocks is more than ", layout::CLOCK_SLACK_MS as usize),

@@ -7,12 +7,16 @@
 
 #[path = "native/connecting.rs"]
 mod connecting;
+#[path = "native/expired.rs"]
+mod expired;
 #[path = "native/getent.rs"]
 mod getent;
 #[path = "native/library.rs"]
 mod library;
 #[path = "native/namespaces.rs"]
 mod namespaces;
+#[path = "native/page.rs"]
+mod page;
 mod support;
 
 use hither_wire::codes::{Rcode, Rtype};

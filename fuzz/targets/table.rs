@@ -8,7 +8,7 @@
 
 use hither_table::{
     Address, Agreement, Chain, Draft, Family, FamilyDraft, Freshness, Geometry, Key, Link, Memory, Monotonic,
-    Negative, Reader, Rtt, Snapshot, SoaRecord, State, Wanted, Writer, layout,
+    Negative, Reader, Rtt, Snapshot, SoaRecord, StaleTime, State, Wanted, Writer, layout,
 };
 use hither_wire::name::Name;
 use libfuzzer_sys::fuzz_target;
@@ -121,6 +121,6 @@ fn read(entry: &Snapshot) {
             );
         }
     }
-    let _ = entry.freshness(Wanted::Both, Monotonic(0)) == Freshness::Fresh;
+    let _ = entry.freshness(Wanted::Both, StaleTime::UNKNOWN, Monotonic(0)) == Freshness::Fresh;
     let _ = (entry.to_draft(), entry.intact(), entry.name().len());
 }

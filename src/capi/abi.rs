@@ -12,7 +12,7 @@ use core::ptr::null_mut;
 use core::time::Duration;
 use hither_native::{Arena, Errno, Found, Full, Handle, NotConnected, Stream, host_name};
 use hither_table::layout::RECORD_MAX;
-use hither_table::{Family, FamilyView, Freshness, Monotonic, Negative, NoEntry, Rtt, State, Wanted};
+use hither_table::{Family, FamilyView, Freshness, Negative, NoEntry, Rtt, State, Use, Wanted};
 use hither_wire::name::Name;
 
 /// The handle in the caller's structure; `None` if that is null.
@@ -109,7 +109,8 @@ pub unsafe extern "C" fn hither_lookup(
     let text = unsafe { CStr::from_ptr(name) }.to_bytes();
     let Ok(name) = Name::from_text(text) else { return BAD_NAME };
     let name = name.to_lower();
-    let mut fill = |entry: &hither_table::Entry<'_>, freshness: Freshness, now: Monotonic| {
+    let mut fill = |found: &Found<'_>| {
+        let Found { entry, freshness, .. } = found;
         let need = size_of_parts(entry);
         // SAFETY: the caller allows writing `out`, `buffer`, and `needed` if it is not null.
         unsafe {
@@ -120,8 +121,8 @@ pub unsafe extern "C" fn hither_lookup(
                 return RANGE;
             }
             let mut arena = Arena::new(buffer, size);
-            let a = set_of(entry, Family::A, now, &mut arena);
-            let aaaa = set_of(entry, Family::Aaaa, now, &mut arena);
+            let a = set_of(found, Family::A, &mut arena);
+            let aaaa = set_of(found, Family::Aaaa, &mut arena);
             let (Ok(mut a), Ok(mut aaaa)) = (a, aaaa) else { return RANGE };
             judge(entry, Family::A, &mut a, &mut arena);
             judge(entry, Family::Aaaa, &mut aaaa, &mut arena);
@@ -140,7 +141,7 @@ pub unsafe extern "C" fn hither_lookup(
 }
 
 /// Stores a found entry for the caller, and returns the result of the lookup.
-type Fill<'f> = dyn FnMut(&hither_table::Entry<'_>, Freshness, Monotonic) -> c_int + 'f;
+type Fill<'f> = dyn FnMut(&Found<'_>) -> c_int + 'f;
 
 /// [`look`] with room for the largest record. Not inlined: a program may have a small stack, and few
 /// records need so much of it.
@@ -158,7 +159,7 @@ fn look(
     fill: &mut Fill<'_>,
 ) -> Option<c_int> {
     Some(match handle.look(name, wanted, room) {
-        Ok(Ok(Found { entry, freshness, now })) => fill(&entry, freshness, now),
+        Ok(Ok(found)) => fill(&found),
         Ok(Err(NoEntry::Missing | NoEntry::Replaced)) => MISSING,
         Ok(Err(NoEntry::Busy)) => BUSY,
         Ok(Err(NoEntry::TooLarge)) => return None,
@@ -187,7 +188,8 @@ fn size_of_judgements(entry: &hither_table::Entry<'_>) -> usize {
 /// Stores how far upstreams agree, and the verdict on each address. A buffer that is only large enough
 /// for the rest, as programs of earlier versions may have it, goes without.
 fn judge(entry: &hither_table::Entry<'_>, family: Family, into: &mut Set, arena: &mut Arena<'_>) {
-    let Some(set) = entry.family(family).filter(|set| !set.is_empty()) else { return };
+    let set = entry.family(family).filter(|set| !set.is_empty() && into.known == 1);
+    let Some(set) = set else { return };
     let agreement = set.agreement();
     let judgements = set.addresses().map(|own| own.trust as u8 | own.sources << 3);
     let octets = [agreement.answered, agreement.disputes].into_iter().chain(judgements);
@@ -202,13 +204,10 @@ fn judge(entry: &hither_table::Entry<'_>, family: Family, into: &mut Set, arena:
 }
 
 /// The structure for one family of an entry; its addresses and text are stored in `arena`.
-fn set_of(
-    entry: &hither_table::Entry<'_>,
-    family: Family,
-    now: Monotonic,
-    arena: &mut Arena<'_>,
-) -> Result<Set, Full> {
-    let Some(set) = entry.family(family) else { return Ok(EMPTY) };
+fn set_of(found: &Found<'_>, family: Family, arena: &mut Arena<'_>) -> Result<Set, Full> {
+    let Found { entry, stale, now, .. } = *found;
+    let set = entry.family(family).filter(|set| set.usable(stale, now) != Use::Never);
+    let Some(set) = set else { return Ok(EMPTY) };
     let canonical = match host_name(set.canonical()) {
         Some(text) => arena.text(text)?,
         None => null_mut(),

@@ -44,7 +44,8 @@ use hither_table::network::{self, Network};
 pub use hither_table::paths::RUNTIME_DIR;
 pub use hither_table::{
     Address, Agreement, Counter, Counters, Family, FamilyView, Follower, Freshness, Key, Monotonic, Negative,
-    NoEntry, OpenError, Reader, Rtt, Scan, Snapshot, State, Step, Trust, VerifyReport, Wanted,
+    NoEntry, OpenError, Reader, Rtt, Scan, Snapshot, StaleTime, State, Step, Trust, Use, VerifyReport,
+    Wanted,
 };
 pub use hither_wire::name::Name;
 use std::path::{Path, PathBuf};
@@ -116,8 +117,7 @@ impl Table {
     /// the network namespace.
     pub fn answer(&self, name: &Name, wanted: Wanted, now: Monotonic, out: &mut Snapshot) -> Answer {
         let answer = self.answer_of_current(name, wanted, now, out);
-        let outdated = matches!(answer, Answer::Missing | Answer::Stale | Answer::OtherNetwork)
-            && self.check_outdated(now);
+        let outdated = !matches!(answer, Answer::Fresh | Answer::Busy) && self.check_outdated(now);
         if outdated && self.reopen() { self.answer_of_current(name, wanted, now, out) } else { answer }
     }
 
@@ -126,7 +126,7 @@ impl Table {
             return Answer::OtherNetwork;
         }
         match self.lookup(name, out) {
-            Ok(()) => match out.freshness(wanted, now) {
+            Ok(()) => match out.freshness(wanted, self.stale_time(), now) {
                 Freshness::Fresh => Answer::Fresh,
                 Freshness::Stale => Answer::Stale,
                 Freshness::Partial => Answer::Partial,
@@ -147,6 +147,12 @@ impl Table {
             Err(NoEntry::Replaced) if self.reopen() => self.current.with(|reader| reader.lookup(&key, out)),
             other => other,
         }
+    }
+
+    /// For how long expired addresses may be used, for [`FamilyView::usable`].
+    #[must_use]
+    pub fn stale_time(&self) -> StaleTime {
+        self.current.with(Reader::stale_time)
     }
 
     /// Whether the calling thread is in another network namespace than the answers hold in. Makes a
@@ -190,9 +196,11 @@ impl Table {
 pub enum Answer {
     /// The snapshot has every family that is wanted: addresses, or a denial.
     Fresh,
-    /// The snapshot has every family that is wanted, but some of it has expired.
+    /// The snapshot has every family that is wanted, but some of it has expired: to be used only if the
+    /// resolver gives no answer.
     Stale,
-    /// The table has the name, but not every family that is wanted.
+    /// The table has the name, but not every family that is wanted, or one has expired for longer than
+    /// it may be used ([`Table::stale_time`]).
     Partial,
     /// The table does not have the name.
     Missing,

@@ -47,6 +47,14 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// Whether the service manager made the runtime directory.
+    #[must_use]
+    pub fn is_runtime_dir_managed(&self) -> bool {
+        first_of("RUNTIME_DIRECTORY").as_ref() == Some(&self.runtime_dir)
+    }
+}
+
 fn variable(name: &str) -> Option<std::ffi::OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }

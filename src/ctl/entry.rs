@@ -1,6 +1,6 @@
 //! An entry as `hitherctl` prints it: as JSON, whose fields do not change, and as text.
 
-use hither_client::{Agreement, Family, FamilyView, Monotonic, Name, Rtt, Snapshot, Trust};
+use hither_client::{Agreement, Family, FamilyView, Monotonic, Name, Rtt, Snapshot, StaleTime, Trust, Use};
 use serde::Serialize;
 use std::fmt;
 use std::net::IpAddr;
@@ -68,9 +68,9 @@ fn text(wire: &[u8]) -> String {
 }
 
 impl Entry {
-    /// The entry of one family in a record, if there is one.
-    pub fn of(snapshot: &Snapshot, family: Family, now: Monotonic) -> Option<Entry> {
-        let view = snapshot.family(family)?;
+    /// The entry of one family in a record, if there is one that may be used.
+    pub fn of(snapshot: &Snapshot, family: Family, stale: StaleTime, now: Monotonic) -> Option<Entry> {
+        let view = snapshot.family(family).filter(|view| view.usable(stale, now) != Use::Never)?;
         Some(Entry::from_view(text(snapshot.name()), rtype(family), &view, now))
     }
 

@@ -41,9 +41,9 @@ pub(super) fn lookup(
         }
     }
     let families = family.map_or_else(|| vec![Family::A, Family::Aaaa], |family| vec![family]);
-    let now = now();
+    let (stale, now) = (table.stale_time(), now());
     let entries: Vec<Entry> =
-        families.into_iter().filter_map(|family| Entry::of(&snapshot, family, now)).collect();
+        families.into_iter().filter_map(|family| Entry::of(&snapshot, family, stale, now)).collect();
     for entry in &entries {
         print(context, out, entry)?;
     }
@@ -64,10 +64,10 @@ pub(super) fn dump(context: &Context, out: &mut impl Write) -> Result<End, End> 
     let reader = context.table()?.reader();
     let mut snapshot = Snapshot::new();
     let mut entries = reader.entries();
-    let now = now();
+    let (stale, now) = (reader.stale_time(), now());
     while entries.next(&mut snapshot) {
         for family in [Family::A, Family::Aaaa] {
-            if let Some(entry) = Entry::of(&snapshot, family, now) {
+            if let Some(entry) = Entry::of(&snapshot, family, stale, now) {
                 print(context, out, &entry)?;
             }
         }

@@ -4,7 +4,7 @@
 use super::entry::{Entry, rtype};
 use super::read::print;
 use super::{Context, End};
-use hither_client::{Family, Key, Name, NoEntry, Reader, Snapshot, Step, Table};
+use hither_client::{Family, Key, Name, NoEntry, Reader, Snapshot, StaleTime, Step, Table};
 use hither_net::clock::now;
 use std::io::Write;
 use std::time::Duration;
@@ -74,7 +74,8 @@ fn follow(
 
 impl Watched<'_> {
     fn show(&mut self, snapshot: &Snapshot, out: &mut impl Write) -> Result<(), End> {
-        let Some(entry) = Entry::of(snapshot, self.family, now()) else { return Ok(()) };
+        // A version that was published is shown even if it is read late.
+        let Some(entry) = Entry::of(snapshot, self.family, StaleTime::UNKNOWN, now()) else { return Ok(()) };
         if entry.version > self.last {
             self.last = entry.version;
             self.is_present = true;

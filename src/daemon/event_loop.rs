@@ -36,7 +36,7 @@ use hither_net::clock::{Alarm, now};
 use hither_net::random::Random;
 use hither_net::signals::Signals;
 use hither_rounds::{Input, Routes, Upkeep};
-use hither_table::{Counter, Counters, Monotonic, Writer};
+use hither_table::{Counter, Counters, Monotonic, StaleTime, Writer};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
 use std::io::ErrorKind;
@@ -197,6 +197,8 @@ impl Daemon {
         self.set_encrypted(encrypted, now());
         let shown = self.clients.addresses().iter().find(|a| a.port() != 0).copied();
         self.core.table().set_dns_address(shown);
+        let stale = StaleTime::of(self.reload.config().settings.stale);
+        self.core.table().set_stale_time(stale);
         let local = Arc::new(self.reload.read_lists_now());
         self.tell(now(), Input::Local { local });
     }
@@ -208,6 +210,10 @@ impl Daemon {
         registry.register(&mut self.supervision.signals, Source::Signals.token(), Interest::READABLE)?;
         if let Some(hints) = self.admin.hints_descriptor() {
             registry.register(&mut SourceFd(&hints), Source::Hints.token(), Interest::READABLE)?;
+        }
+        if let Some(descriptor) = self.persist.watch_runtime_dir(self.reload.config()) {
+            let source = Source::RuntimeDir.token();
+            registry.register(&mut SourceFd(&descriptor), source, Interest::READABLE)?;
         }
         self.reload.register(registry)?;
         let sources = self.clients.register(registry)?;

@@ -132,6 +132,7 @@ pub(crate) fn warn_of_directory(dir: &Path) {
     let Ok(found) = std::fs::metadata(dir) else { return };
     if judge_directory(Facts { mode: found.mode(), uid: found.uid() }) == Err(Distrust::DirectoryWritable) {
         log::warn!(
+            event = Event::TableNotTrusted, path:% = dir.display();
             "group or others can write the runtime directory '{0}': programs do not read the table there, and send queries to hitherd instead; chmod go-w {0}",
             dir.display()
         );

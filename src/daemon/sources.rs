@@ -30,6 +30,8 @@ pub(crate) enum Source {
     Woken,
     /// The wall clock, when it is set.
     WallClock,
+    /// The runtime directory, when files in it are removed or replaced.
+    RuntimeDir,
 }
 
 /// A slot of a slab with a generation counter, so that an event for a former holder of the slot is
@@ -75,6 +77,7 @@ impl Source {
             Self::WallClock => 12 << KIND,
             Self::Secure(s) => slot(13, s),
             Self::Handshake(s) => slot(14, s),
+            Self::RuntimeDir => 15 << KIND,
         })
     }
 
@@ -96,6 +99,7 @@ impl Source {
             11 => Self::Woken,
             13 => Self::Secure(slot),
             14 => Self::Handshake(slot),
+            15 => Self::RuntimeDir,
             _ => Self::WallClock,
         }
     }
@@ -124,6 +128,7 @@ mod tests {
             Source::Network,
             Source::Woken,
             Source::WallClock,
+            Source::RuntimeDir,
         ] {
             assert_eq!(Source::of(source.token()), source);
         }

@@ -51,9 +51,12 @@ impl Kind {
     pub fn of(source: Source) -> Kind {
         match source {
             Source::Udp(_) => Self::Datagrams,
-            Source::Alarm | Source::Signals | Source::Network | Source::Woken | Source::WallClock => {
-                Self::Own
-            }
+            Source::Alarm
+            | Source::Signals
+            | Source::Network
+            | Source::Woken
+            | Source::WallClock
+            | Source::RuntimeDir => Self::Own,
             Source::Upstream(_) | Source::Secure(_) => Self::Upstreams,
             Source::Handshake(_) => Self::Handshakes,
             Source::TcpListener(_) | Source::Client(_) => Self::Connections,

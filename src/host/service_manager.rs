@@ -69,6 +69,11 @@ impl ServiceManager {
         }
     }
 
+    /// Whether a service manager started the program and takes notifications.
+    pub fn is_there(&self) -> bool {
+        self.socket.is_some()
+    }
+
     pub fn ready(&mut self, status: &str) {
         self.queue(Kind::Ready, &[NotifyState::Ready, NotifyState::Status(&one_line(status))]);
     }

@@ -54,6 +54,10 @@ events! {
     TableTakenOver = "table-taken-over" 0xc076c5c7_3390_4550_91df_234107be3594,
     /// The table of the previous process cannot be trusted and was replaced.
     TableRefused = "table-refused" 0xf4829db8_bfda_4ae7_9f34_a48df860ba4d,
+    /// Files of the runtime directory were removed while the daemon ran, or the directory.
+    RuntimeFilesLost = "runtime-files-lost" 0x2fa76cdd_5070_4e7f_aeae_919d0c16c327,
+    /// Programs do not read the table, since others could have written it.
+    TableNotTrusted = "table-not-trusted" 0x5c71c955_cd03_462e_9cc2_9487fac4d5ad,
     /// The table was replaced by one of another size, with its entries.
     TableResized = "table-resized" 0x7c88b6dd_f397_4c29_8291_4db0eca3bc09,
     /// A table of another size cannot be created.

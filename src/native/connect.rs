@@ -4,7 +4,6 @@
 use crate::ask::{Answered, CALL_WAIT_MAX};
 use crate::candidates::Candidates;
 use crate::handle::{Handle, Unusable};
-use crate::look::Found;
 use crate::race::{Begun, CANDIDATES_MAX, Network, Race, run};
 use crate::sys::{self, Descriptor};
 use crate::text::is_special;
@@ -12,7 +11,7 @@ use core::ffi::c_int;
 use core::net::SocketAddr;
 use core::time::Duration;
 use hither_table::layout::RECORD_MAX;
-use hither_table::{Freshness, Monotonic, NoEntry, Wanted};
+use hither_table::{Monotonic, NoEntry, Wanted};
 use hither_wire::name::Name;
 
 /// A connected TCP socket on which calls wait, with close-on-exec. Its owner closes it.
@@ -146,9 +145,9 @@ impl Handle {
         room: &mut [u64],
     ) -> Result<Option<Seen>, Option<NotConnected>> {
         match self.look(name, Wanted::Both, room) {
-            Ok(Ok(Found { entry, freshness, now })) => Ok(Some(Seen {
-                candidates: Candidates::of(&entry, now, has_asked),
-                is_final: freshness == Freshness::Fresh || (has_asked && freshness == Freshness::Stale),
+            Ok(Ok(found)) => Ok(Some(Seen {
+                candidates: Candidates::of(&found.entry, found.now, has_asked),
+                is_final: found.is_answer(Wanted::Both, has_asked),
             })),
             Ok(Err(NoEntry::TooLarge)) => Err(None),
             Ok(Err(NoEntry::Missing | NoEntry::Replaced | NoEntry::Busy)) => Ok(None),

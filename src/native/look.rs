@@ -8,7 +8,7 @@ use crate::unmapped::Unmapped;
 use core::net::SocketAddr;
 use hither_table::layout::HINT;
 use hither_table::paths::HINT_SOCKET;
-use hither_table::{Entry, Family, Freshness, Key, Monotonic, NoEntry, Shape, Wanted};
+use hither_table::{Entry, Family, Freshness, Key, Monotonic, NoEntry, Shape, StaleTime, View, Wanted};
 use hither_wire::name::{NAME_MAX, Name};
 
 /// An entry that was found, and how fresh it is.
@@ -18,8 +18,20 @@ pub struct Found<'r> {
     pub entry: Entry<'r>,
     /// How fresh the wanted families of the entry are at `now`.
     pub freshness: Freshness,
+    /// For how long addresses that have expired may be used.
+    pub stale: StaleTime,
     /// The time of the lookup.
     pub now: Monotonic,
+}
+
+impl Found<'_> {
+    /// Whether it answers the lookup. What has expired after the daemon has answered is what it
+    /// answered with: stale data (RFC 8767), or a TTL of 0.
+    #[must_use]
+    pub fn is_answer(&self, wanted: Wanted, has_asked: bool) -> bool {
+        let is_known = || self.entry.freshness(wanted, StaleTime::UNKNOWN, self.now) != Freshness::Partial;
+        self.freshness == Freshness::Fresh || has_asked && is_known()
+    }
 }
 
 impl Handle {
@@ -41,11 +53,11 @@ impl Handle {
             Some(unmapped) => self.find_unmapped(unmapped, &key, now, out)?,
             None => self.find_mapped(&key, wanted, now, out)?,
         };
-        Ok(found.map(|shape| {
+        Ok(found.map(|(shape, stale)| {
             let entry = Entry::of(out, shape);
-            let freshness = entry.freshness(wanted, now);
+            let freshness = entry.freshness(wanted, stale, now);
             self.hint(name, &entry, wanted, now);
-            Found { entry, freshness, now }
+            Found { entry, freshness, stale, now }
         }))
     }
 
@@ -57,24 +69,24 @@ impl Handle {
         wanted: Wanted,
         now: Monotonic,
         out: &mut [u64],
-    ) -> Result<Result<Shape, NoEntry>, Unusable> {
+    ) -> Result<Result<(Shape, StaleTime), NoEntry>, Unusable> {
         let mut found = Err(NoEntry::Busy);
         for _ in 0..2 {
             let before = self.current();
-            match self.with_here(now, |view| view.find(key, out).map(|entry| entry.shape())) {
+            match self.with_here(now, |view| found_in(view, key, out)) {
                 Err(Unusable::OtherNetwork) if self.check_outdated(now) => {
                     let _ = self.exchange(before);
                 }
                 Err(why) => return Err(why),
                 Ok(Err(NoEntry::Replaced)) => {
                     if self.exchange(before) == Ok(Exchanged::Busy) {
-                        return self
-                            .with_own_here(now, |view| view.find(key, out).map(|entry| entry.shape()));
+                        return self.with_own_here(now, |view| found_in(view, key, out));
                     }
                 }
                 Ok(other) => {
-                    let is_fresh = other
-                        .is_ok_and(|shape| Entry::of(out, shape).freshness(wanted, now) == Freshness::Fresh);
+                    let is_fresh = other.is_ok_and(|(shape, stale)| {
+                        Entry::of(out, shape).freshness(wanted, stale, now) == Freshness::Fresh
+                    });
                     let is_final = is_fresh || matches!(other, Err(NoEntry::Busy | NoEntry::TooLarge));
                     found = other;
                     // The daemon may have put another file there without marking this one, see
@@ -97,7 +109,7 @@ impl Handle {
         key: &Key,
         now: Monotonic,
         out: &mut [u64],
-    ) -> Result<Result<Shape, NoEntry>, Unusable> {
+    ) -> Result<Result<(Shape, StaleTime), NoEntry>, Unusable> {
         match unmapped?.find(key, out) {
             // The table was replaced since it was opened.
             Err(NoEntry::Replaced) => match self.unmapped(now) {
@@ -219,4 +231,10 @@ impl Handle {
         self.exchange(before)?;
         self.with(|view| view.changes().0)
     }
+}
+
+/// Copies the entry of `key` into `out`; returns its shape, and for how long it may be used after it
+/// has expired.
+fn found_in(view: View<'_>, key: &Key, out: &mut [u64]) -> Result<(Shape, StaleTime), NoEntry> {
+    view.find(key, out).map(|entry| (entry.shape(), view.stale_time()))
 }

@@ -7,7 +7,7 @@
 use crate::handle::{Handle, Unusable, check_clock};
 use crate::sys::{self, Opened};
 use hither_table::layout::ACTIVITY_WORDS;
-use hither_table::{Head, Key, Monotonic, NoEntry, Plan, Shape, Source, UnmappedTable};
+use hither_table::{Head, Key, Monotonic, NoEntry, Plan, Shape, Source, StaleTime, UnmappedTable};
 
 /// An open table whose header has been read.
 pub(crate) struct Unmapped {
@@ -53,8 +53,9 @@ impl Handle {
 impl Unmapped {
     /// Finds an entry as [`hither_table::View::find`] does.
     #[cold]
-    pub fn find(&self, key: &Key, out: &mut [u64]) -> Result<Shape, NoEntry> {
-        UnmappedTable::new(&self.table, &self.plan).find(key, None, out)
+    pub fn find(&self, key: &Key, out: &mut [u64]) -> Result<(Shape, StaleTime), NoEntry> {
+        let found = UnmappedTable::new(&self.table, &self.plan).find(key, None, out);
+        found.map(|shape| (shape, self.head.stale_time()))
     }
 
     /// See [`hither_table::View::activity`]; `None` if the file has been truncated.

@@ -2,8 +2,8 @@
 //! NSS module.
 
 use crate::search::{Asked, NOALIASES, Rules, walk};
-use hither_native::{Found, Full, Handle, Resolver, host_name, is_in_environment, is_special};
-use hither_table::{Entry, Family, FamilyView, Freshness, Monotonic, Negative, NoEntry, Wanted};
+use hither_native::{Full, Handle, Resolver, host_name, is_in_environment, is_special};
+use hither_table::{Entry, Family, FamilyView, Monotonic, Negative, NoEntry, Wanted};
 use hither_wire::name::Name;
 
 /// The one handle of the process.
@@ -87,12 +87,9 @@ fn search(
 ) -> Option<Verdict> {
     for has_asked in [false, true] {
         match HANDLE.look(name, wanted, room) {
-            Ok(Ok(Found { entry, freshness, now })) => {
-                // An entry that is expired after the daemon has answered is stale data that it serves
-                // (RFC 8767).
-                let is_usable = freshness == Freshness::Fresh || (has_asked && freshness == Freshness::Stale);
-                if is_usable {
-                    return Some(verdict(&entry, wanted, now, fill));
+            Ok(Ok(found)) => {
+                if found.is_answer(wanted, has_asked) {
+                    return Some(verdict(&found.entry, wanted, found.now, fill));
                 }
             }
             Ok(Err(NoEntry::TooLarge)) => return None,

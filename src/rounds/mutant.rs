@@ -44,6 +44,7 @@ pub enum Mutant {
     BoundsSpareTheChain,
     SoaOfAnotherZoneDenies,
     HeldAnswersAreNew,
+    DenialsAgeAMillisecondLate,
     StrangersGoAlong,
     BareErrorIsBelieved,
     ErrorOverTcpOutweighsAnAnswer,
@@ -74,7 +75,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every planted fault, for tests that try them all.
-    pub const ALL: [Mutant; 65] = [
+    pub const ALL: [Mutant; 66] = [
         Mutant::DuplicateReply,
         Mutant::LostFallback,
         Mutant::DeadlineOffByOne,
@@ -114,6 +115,7 @@ impl Mutant {
         Mutant::BoundsSpareTheChain,
         Mutant::SoaOfAnotherZoneDenies,
         Mutant::HeldAnswersAreNew,
+        Mutant::DenialsAgeAMillisecondLate,
         Mutant::StrangersGoAlong,
         Mutant::BareErrorIsBelieved,
         Mutant::ErrorOverTcpOutweighsAnAnswer,

@@ -1,6 +1,6 @@
 //! The shell's access to the table: everything but publishing, which the core alone does (I7).
 
-use hither_table::{Adopted, Counters, Geometry, Held, Monotonic, ShareError, Writer};
+use hither_table::{Adopted, Counters, Geometry, Held, Monotonic, ShareError, StaleTime, Writer};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -80,6 +80,11 @@ impl<'w> Upkeep<'w> {
     /// Shows readers the address at which the daemon answers DNS queries.
     pub fn set_dns_address(&self, address: Option<SocketAddr>) {
         self.0.set_dns_address(address);
+    }
+
+    /// Shows readers for how long they may use expired addresses.
+    pub fn set_stale_time(&self, time: StaleTime) {
+        self.0.set_stale_time(time);
     }
 
     /// Notes the offset between the wall clock and the table's clock. The shell calls this about once a

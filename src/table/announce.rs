@@ -4,6 +4,7 @@
 use crate::counters::Counters;
 use crate::layout::{CLOSED, LIVE, head};
 use crate::seqlock::{peek, publish, set};
+use crate::stale::StaleTime;
 use crate::writer::Writer;
 use core::net::SocketAddr;
 
@@ -47,12 +48,20 @@ impl Writer {
         set(&self.words()[head::NETWORK], u64::from(number));
     }
 
-    /// Copies the counters, the DNS address and the clock offset of the predecessor, but not its owner and
-    /// network.
+    /// Publishes for how long expired addresses may be used.
+    pub fn set_stale_time(&self, time: StaleTime) {
+        set(&self.words()[head::STALE], time.word());
+    }
+
+    /// Copies the counters, the DNS address, the clock offset and the time for stale addresses of the
+    /// predecessor, but not its owner and network.
     pub(crate) fn announce_like(&self, before: &Writer) {
         let (words, from) = (self.words(), before.words());
         let counters = head::COUNTERS..head::COUNTERS + crate::counters::COUNT;
-        for at in [head::DNS, head::DNS + 1, head::DNS + 2, head::CLOCK_OFFSET].into_iter().chain(counters) {
+        for at in [head::DNS, head::DNS + 1, head::DNS + 2, head::CLOCK_OFFSET, head::STALE]
+            .into_iter()
+            .chain(counters)
+        {
             set(&words[at], peek(&from[at]));
         }
     }

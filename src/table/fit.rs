@@ -66,12 +66,12 @@ fn smaller(dir: &Path, wanted: &Geometry) -> impl Iterator<Item = Geometry> {
     halves(wanted.entries).skip(1).filter(move |geometry| geometry.octets() <= free / 2)
 }
 
-/// [`crate::open_or_create`], and if the file system has no space for that table: the existing one,
-/// a smaller one, or one on the heap.
+/// [`crate::open_or_create`], and if that table cannot be made: the existing one, if it can be taken
+/// over. If the file system has no space: a smaller one, or one on the heap.
 ///
 /// # Errors
-/// A [`ShareError`] that is no lack of space: another daemon writes the table, or the directory
-/// cannot be written.
+/// A [`ShareError`]: another daemon writes the table; or the directory has no table and cannot be
+/// written, which is no lack of space.
 pub fn open_as_it_fits(
     dir: &Path,
     wanted: &Geometry,
@@ -89,11 +89,13 @@ pub fn open_as_it_fits(
     let first = before.unwrap_or(0).max(first);
     let why = match under_lock(dir, wanted, mode, random, first) {
         Ok((writer, origin)) => return Ok(Opened { writer, origin, lock: Some(held), short: None }),
-        Err(why) if why.is_lack_of_space() => why,
-        Err(why) => return Err(why),
+        Err(why) => why,
     };
     let path = dir.join(TABLE_FILE);
     let there = predecessor(dir).ok().flatten().and_then(|old| Geometry::of(&old));
+    if there.is_none() && !why.is_lack_of_space() {
+        return Err(why);
+    }
     if there.is_none() {
         // A file that cannot be taken over only takes space.
         withdraw(&path);

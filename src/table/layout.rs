@@ -8,8 +8,8 @@
 pub const MAGIC: u64 = u64::from_le_bytes(*b"HITHER\x01\n");
 /// The major version in the upper half, the minor version in the lower half. A reader needs the
 /// same major version. Since 1.1 there is [`head::NETWORK`]; since 1.2 [`crate::Address::TRUSTED`]
-/// and [`crate::Negative::Withheld`]; since 1.3 [`crate::Agreement`], and sources and verdict of each
-/// [`crate::Address`].
+/// and [`crate::Negative::Withheld`]; since 1.3 [`head::STALE`], [`crate::Agreement`], and sources and
+/// verdict of each [`crate::Address`].
 pub const ABI: u64 = 1 << 32 | 3;
 /// Has another value when it is read on a machine of the other byte order.
 pub const ENDIAN: u64 = 0x0102_0304_0506_0708;
@@ -83,6 +83,8 @@ pub mod head {
         /// The number of the network namespace in which the answers are valid, see
         /// [`crate::network`]; 0 if unknown.
         NETWORK = 18;
+        /// For how long expired addresses may be used, see [`crate::StaleTime`]; 0 if unknown.
+        STALE = 20;
         /// The last version published.
         VERSION = 24;
         /// The number of changes; its lower half is a futex.

@@ -9,6 +9,7 @@ use crate::plan::Plan;
 use crate::record::Snapshot;
 use crate::ring::Follower;
 use crate::seqlock::after_read;
+use crate::stale::StaleTime;
 use crate::successor::FileId;
 use crate::sync::AtomicU64;
 #[cfg(not(loom))]
@@ -219,6 +220,12 @@ impl Reader {
     #[must_use]
     pub fn same_network(&self) -> bool {
         self.network() == 0 || self.network() == crate::network::here()
+    }
+
+    /// For how long expired addresses may be used.
+    #[must_use]
+    pub fn stale_time(&self) -> StaleTime {
+        StaleTime::from_word(self.peek(head::STALE))
     }
 
     /// Whether another file has replaced this one, or this one has been truncated.

@@ -4,6 +4,7 @@ use crate::family::{FamilyView, trust_head};
 use crate::key::Key;
 use crate::layout::{BLOCK, RECORD_HEAD, RECORD_MAX, checksum};
 use crate::shape::Shape;
+use crate::stale::{StaleTime, Use};
 use crate::time::Monotonic;
 use crate::types::{Family, Negative};
 
@@ -78,8 +79,8 @@ impl Snapshot {
 
     /// The freshness, as [`Entry::freshness`] returns it.
     #[must_use]
-    pub fn freshness(&self, wanted: Wanted, now: Monotonic) -> Freshness {
-        self.entry().freshness(wanted, now)
+    pub fn freshness(&self, wanted: Wanted, stale: StaleTime, now: Monotonic) -> Freshness {
+        self.entry().freshness(wanted, stale, now)
     }
 }
 
@@ -105,9 +106,10 @@ impl Wanted {
 pub enum Freshness {
     /// Every family that is asked for is known and has not expired.
     Fresh,
-    /// Every family that is asked for is known, and one has expired.
+    /// Every family that is asked for is known, and one has expired and may still be used.
     Stale,
-    /// A family that is asked for is unknown: it may or may not have addresses.
+    /// A family that is asked for is unknown: it may or may not have addresses. Or it must not be used
+    /// any more ([`Use::Never`]).
     Partial,
 }
 
@@ -220,22 +222,20 @@ impl<'s> Entry<'s> {
     /// The extent to which it answers a lookup at `now`. NXDOMAIN denies both families (RFC 8020,
     /// section 2).
     #[must_use]
-    pub fn freshness(&self, wanted: Wanted, now: Monotonic) -> Freshness {
+    pub fn freshness(&self, wanted: Wanted, stale: StaleTime, now: Monotonic) -> Freshness {
         let sets = [Family::A, Family::Aaaa].map(|family| (family, self.family(family)));
         let denied = |set: &FamilyView<'_>| set.negative() == Some(Negative::NxDomain) && !set.expired(now);
         let denied = sets.iter().any(|(_, set)| set.as_ref().is_some_and(denied));
         let mut freshness = Freshness::Fresh;
-        for (_, set) in sets.iter().filter(|(family, _)| wanted.includes(*family)) {
-            match set {
-                Some(set) if !set.expired(now) => {}
-                // The other family's denial does not make expired addresses fresh.
-                Some(set) if !set.is_empty() || !denied => {
-                    if freshness == Freshness::Fresh {
-                        freshness = Freshness::Stale;
-                    }
-                }
-                None if !denied => freshness = Freshness::Partial,
-                Some(_) | None => {}
+        for (_, set) in sets.into_iter().filter(|(family, _)| wanted.includes(*family)) {
+            // The other family's denial does not make expired addresses fresh.
+            let is_denied = denied && set.is_none_or(|set| set.is_empty());
+            match set.map_or(Use::Never, |set| set.usable(stale, now)) {
+                Use::Fresh => {}
+                Use::Stale | Use::Never if is_denied => {}
+                Use::Stale if freshness == Freshness::Fresh => freshness = Freshness::Stale,
+                Use::Stale => {}
+                Use::Never => freshness = Freshness::Partial,
             }
         }
         freshness

@@ -2,11 +2,11 @@
 //! by rename, never truncated, and never has holes.
 
 use crate::adopt::{Doubt, next_version};
-use crate::layout::head;
+use crate::layout::{SUPERSEDED, head};
 use crate::memory::{Memory, OpenError};
 use crate::paths::{LOCK_FILE, NEW_TABLE_FILE, TABLE_FILE};
 use crate::reader::Reader;
-use crate::seqlock::peek;
+use crate::seqlock::{peek, publish};
 use crate::steps::step;
 use crate::writer::{Geometry, Writer};
 use core::fmt;
@@ -156,6 +156,8 @@ pub fn rotate(
     next.inherit_from(writer.reader());
     // The old writer's own thread wakes its waiters when that writer is dropped below.
     supersede(&dir.join(TABLE_FILE), dir, writer.wake.is_none())?;
+    // If the old file was removed, its path did not lead to it.
+    publish(&writer.words()[head::STATE], SUPERSEDED);
     own(&mut next);
     *writer = next;
     Ok(())

@@ -159,6 +159,52 @@ impl Writer {
         self.alloc.set_uses(to, uses);
         self.alloc.release(line);
         self.queues.insert(self.alloc.spot(to), 0, uses > 0);
+        // A follower that has not come to the record's own change yet would find another one there.
+        self.changed(to);
         true
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::ring::Step;
+    use crate::{Draft, FamilyDraft, Geometry, Memory, Snapshot};
+
+    fn put(writer: &mut Writer, name: &str) {
+        let version = writer.next_version();
+        let a = Some(FamilyDraft::of(version, [[192, 0, 2, 1].into()], 1 << 30, 60));
+        let draft = Draft { name: name.parse().expect("a name"), a, aaaa: None };
+        writer.put(&draft, Monotonic(0)).expect("room");
+    }
+
+    #[test]
+    fn a_follower_that_is_late_learns_of_an_entry_that_was_moved() {
+        let geometry = Geometry { entries: 512 };
+        let memory = Memory::heap(geometry.words());
+        let mut writer = Writer::create(memory, &geometry, [1, 2], 3, 10).expect("a table");
+        let mut follower = writer.reader().follow();
+        let mut out = Snapshot::new();
+        put(&mut writer, "moved.example");
+        let line = |writer: &Writer| peek(&writer.words()[writer.reader.plan.ring]) as u32;
+        let first = line(&writer);
+        assert!(writer.move_line(first));
+        // Another record takes its former place.
+        let read = |writer: &Writer, out: &mut Snapshot| writer.reader.copy_at(first, None, out);
+        let mut others = 0;
+        while !read(&writer, &mut out) || out.name() == b"\x05moved\x07example\0" {
+            put(&mut writer, "other.example");
+            others += 1;
+            assert!(others < 4000, "the line is not used again");
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        loop {
+            match follower.step(&mut out) {
+                Step::Record => seen.insert(out.name().to_vec()),
+                Step::Nothing => break,
+                other => panic!("{other:?}, so that the follower looks up again"),
+            };
+        }
+        assert!(seen.contains(&b"\x05moved\x07example\0"[..]), "only {seen:?}");
     }
 }

@@ -12,6 +12,7 @@ use crate::plan::{Invalid, Plan};
 use crate::record::Entry;
 use crate::seqlock::after_read;
 use crate::shape::Shape;
+use crate::stale::StaleTime;
 use crate::view::{NoEntry, dns_address};
 use core::net::SocketAddr;
 
@@ -78,6 +79,12 @@ impl Head {
     #[must_use]
     pub fn clock_offset_ms(&self) -> u64 {
         self.at(head::CLOCK_OFFSET)
+    }
+
+    /// The time for stale addresses, as [`crate::View::stale_time`].
+    #[must_use]
+    pub fn stale_time(&self) -> StaleTime {
+        StaleTime::from_word(self.at(head::STALE))
     }
 
     /// The daemon's address, as [`crate::View::dns_address`].

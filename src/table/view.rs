@@ -8,6 +8,7 @@ use crate::plan::Plan;
 use crate::record::Entry;
 use crate::seqlock::{self, observe, peek};
 use crate::shape::Shape;
+use crate::stale::StaleTime;
 use crate::sync::AtomicU64;
 use core::net::{IpAddr, SocketAddr};
 
@@ -188,6 +189,13 @@ impl<'m> View<'m> {
     #[must_use]
     pub fn network(&self) -> u32 {
         self.word(head::NETWORK) as u32
+    }
+
+    /// For how long expired addresses may be used.
+    #[inline]
+    #[must_use]
+    pub fn stale_time(&self) -> StaleTime {
+        StaleTime::from_word(self.word(head::STALE))
     }
 
     /// A number that changes with every activity of the daemon, such as taking a query.

@@ -115,6 +115,16 @@ def runtime_directory():
     check("once the directory can be written, the service recovers by itself", until(lambda: answers("healed"), 20))
 
 
+def removed_runtime_directory():
+    """hitherd cannot make the directory in its sandbox, so it ends and systemd makes it for the next start."""
+    begin()
+    before = prop("hitherd.service", "MainPID")
+    run("rm", "-rf", str(RUNTIME))
+    check("the runtime directory is removed: hitherd is started again", until(lambda: prop("hitherd.service", "MainPID") not in (before, "0") and RUNTIME.exists(), 40), journal("hitherd")[-600:])
+    check("names are answered, and readers find them in the new table", answers("after-removal") and until(lambda: lookup("after-removal.load.test")), journal("hitherd")[-600:])
+    check("the journal says what happened", "the runtime directory '/run/hither' was removed" in journal("hitherd"), journal("hitherd")[-600:])
+
+
 def strangers_table():
     path = drop_in("hitherd.service", "[Service]\nExecStartPre=+/bin/sh -c 'rm -f /run/hither/hosts; head -c 70000 /dev/urandom > /run/hither/hosts; chown nobody /run/hither/hosts'\n")
     restart()
@@ -235,4 +245,4 @@ def journal_is_gone():
     check("hitherd writes its next message to it", run("systemctl", "reload", "hitherd.service").returncode == 0 and until(lambda: "is reloaded" in journal("hitherd", since="-3s")), journal("hitherd")[-300:])
 
 
-main(prepare, start, fields, foreign_sockets, taken_port, missing_socket, runtime_directory, strangers_table, saved_cache, no_ping, credential, journal_hangs, journal_is_gone)
+main(prepare, start, fields, foreign_sockets, taken_port, missing_socket, runtime_directory, removed_runtime_directory, strangers_table, saved_cache, no_ping, credential, journal_hangs, journal_is_gone)

@@ -103,6 +103,11 @@ pub(super) enum Table {
     /// This user may not read it.
     Hidden,
     Bad(String),
+    /// Others can write its directory, so no program reads it.
+    Exposed {
+        dir: PathBuf,
+        why: String,
+    },
     Open {
         entries: usize,
         damaged: usize,

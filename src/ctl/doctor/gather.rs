@@ -14,6 +14,7 @@ use hither_control::{SorterState, UpstreamStatus};
 use hither_rounds::Server;
 use hither_secure::Roots;
 use hither_table::paths::TABLE_FILE;
+use hither_table::trust::{self, judge_directory};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
@@ -153,8 +154,16 @@ fn table(dir: &Path, passwd: &str) -> Table {
         }
         Err(OpenError::Io(error)) if error.kind() == ErrorKind::NotFound => Table::Missing,
         Err(OpenError::Io(error)) if error.kind() == ErrorKind::PermissionDenied => Table::Hidden,
+        Err(error) if is_exposed(dir) => Table::Exposed { dir: dir.to_owned(), why: error.to_string() },
         Err(error) => Table::Bad(error.to_string()),
     }
+}
+
+/// Whether others than its owner can write the runtime directory.
+fn is_exposed(dir: &Path) -> bool {
+    let found =
+        std::fs::symlink_metadata(dir).map(|found| trust::Facts { mode: found.mode(), uid: found.uid() });
+    found.is_ok_and(|found| judge_directory(found) == Err(trust::Distrust::DirectoryWritable))
 }
 
 fn names(root: &Path, dir: &Path) -> Names {
@@ -357,6 +366,10 @@ mod tests {
         assert!(matches!(&facts.table, Table::Bad(_)), "{:?}", facts.table);
         assert!(facts.names.resolv.error.is_some() && facts.ping.groups.is_none());
         assert!(super::super::judge(&facts).len() > 8);
+        let mode = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(root.0.join("run/hither"), mode(0o775)).expect("ours");
+        let table = root.facts().table;
+        assert!(matches!(&table, Table::Exposed { why, .. } if why.contains("group")), "{table:?}");
     }
 
     #[test]

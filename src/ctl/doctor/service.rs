@@ -150,6 +150,8 @@ fn table(facts: &Facts) -> Finding {
                 "none, though hitherd answers; does it use another runtime_dir, or may this user not see it?",
             ),
         },
+        Table::Exposed { dir, why } => Finding::problem(check, format!("programs do not read it: {why}"))
+            .fixed_by(format!("chmod go-w {}", dir.display())),
         Table::Bad(why) => Finding::problem(check, format!("cannot be read: {why}"))
             .fixed_by("systemctl restart hitherd.service"),
     }
@@ -281,6 +283,11 @@ mod tests {
             (Table::Hidden, State::Unknown, "table.mode"),
             (Table::Missing, State::Problem, "runtime_dir"),
             (Table::Bad("not a table".to_owned()), State::Problem, "cannot be read: not a table"),
+            (
+                Table::Exposed { dir: "/run/hither".into(), why: "group can write".to_owned() },
+                State::Problem,
+                "do not read it: group can write",
+            ),
         ] {
             facts.table = table;
             let found = of(&facts, "table");

@@ -126,6 +126,7 @@ impl Daemon {
             Source::Hints => self.on_hints(now, budget),
             Source::Network => self.reload.network.ready(now),
             Source::WallClock => self.on_wall_clock(now),
+            Source::RuntimeDir => self.persist.on_runtime_dir(now),
             Source::Woken => self.on_woken(now, budget),
         }
     }

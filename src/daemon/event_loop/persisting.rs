@@ -3,9 +3,15 @@
 
 use crate::config::Config;
 use crate::daemon::event_loop::Daemon;
-use crate::daemon::persist::{Contents, Due, Found, Mark, TableState};
+use crate::daemon::persist::{Contents, Due, Found, Mark, Mended, TableState};
+use crate::daemon::setup::warn_of_directory;
+use crate::logging::Event;
 use hither_rounds::{Input, Restore};
 use hither_table::Monotonic;
+use std::time::Duration;
+
+/// How long the daemon has to run before it ends for the sake of its runtime directory.
+const RESTART_PAUSE: Duration = Duration::from_secs(10);
 
 impl Daemon {
     /// Begins with a new or an old table, as the daemon starts or as its configuration becomes valid.
@@ -52,7 +58,7 @@ impl Daemon {
             }
         }
         self.persist.write_version(self.core.table(), now);
-        if self.persist.table.take_check(now) {
+        if self.ending.draining.is_none() && self.persist.table.take_check(now) {
             self.mend_runtime_dir();
             if self.persist.table.grow(self.core.table(), self.reload.config()) {
                 self.bind_hints_again();
@@ -106,19 +112,42 @@ impl Daemon {
         if self.persist.table.resize(self.core.table(), new, self.reload.config()) {
             self.bind_hints_again();
         }
+        warn_of_directory(&self.reload.config().runtime_dir);
     }
 
     /// Creates those files in the runtime directory again that were removed, or that could not be
     /// created before.
     pub(super) fn mend_runtime_dir(&mut self) {
-        if self.persist.table.mend(self.core.table(), self.reload.config()) {
-            self.bind_hints_again();
-            self.reload.offer_to_containers(&self.core.rounds().routes().usual);
-            self.clients.update_workers(self.core.rounds());
+        match self.persist.table.mend(self.core.table(), self.reload.config()) {
+            Mended::Nothing => {}
+            Mended::Table => {
+                self.bind_hints_again();
+                self.reload.offer_to_containers(&self.core.rounds().routes().usual);
+                self.clients.update_workers(self.core.rounds());
+            }
+            Mended::NoDirectory => self.have_runtime_dir_made(),
         }
         if self.persist.mend_versions(&self.core.table()) {
             self.admin.bind_again(&self.reload.config().runtime_dir, self.poll.registry());
         }
+        self.persist.watch_again(self.reload.config());
+    }
+
+    /// Ends, so that the service manager, which made the runtime directory, makes it again and starts
+    /// the daemon. It keeps the sockets, so no query is lost. Not soon after a start: a daemon that ends
+    /// again and again answers nobody.
+    fn have_runtime_dir_made(&mut self) {
+        let now = hither_net::clock::now();
+        let is_young = now.since(self.housekeeping.started) < RESTART_PAUSE;
+        if is_young || !self.reload.config().is_runtime_dir_managed() || !self.supervision.manager.is_there()
+        {
+            return;
+        }
+        log::warn!(
+            event = Event::RuntimeFilesLost, path:% = self.reload.config().runtime_dir.display();
+            "ending, so that the service manager makes the runtime directory and starts hitherd again"
+        );
+        self.begin_stop(now);
     }
 
     fn bind_hints_again(&mut self) {

@@ -12,7 +12,7 @@ use hither_control::Response;
 use hither_local::Local;
 use hither_net::clock::now as clock;
 use hither_rounds::{Input, Server};
-use hither_table::{Counter, Monotonic};
+use hither_table::{Counter, Monotonic, StaleTime};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -69,6 +69,7 @@ impl Daemon {
         self.reload.keep_fixed(&mut config);
         self.upstreams.set_shares(&fit_to_descriptors(&mut config));
         self.resize_table(&config);
+        self.core.table().set_stale_time(StaleTime::of(config.settings.stale));
         crate::logging::start(config.level);
         self.clients.configure(&config);
         self.reload.put_in_force(config);

@@ -15,6 +15,7 @@
 //! restored.
 
 mod restore;
+mod runtime_dir;
 mod save;
 mod saved_cache;
 mod table_file;
@@ -26,12 +27,15 @@ use hither_rounds::Upkeep;
 use hither_table::{Monotonic, Writer};
 use mio::Waker;
 pub(crate) use restore::Found;
+use runtime_dir::RuntimeDirWatch;
 use saved_cache::SavedCache;
 pub(crate) use saved_cache::{Contents, Due, Mark, TableState};
 use std::fs::DirEntry;
+use std::os::fd::RawFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
+pub(crate) use table_file::Mended;
 use table_file::TableFile;
 use versions::VersionFile;
 
@@ -56,6 +60,7 @@ pub(crate) struct Persist {
     pub cache: SavedCache,
     /// None until [`Persist::begin`] is called.
     versions: Option<VersionFile>,
+    runtime_dir: RuntimeDirWatch,
 }
 
 impl Persist {
@@ -69,7 +74,12 @@ impl Persist {
         waker: Arc<Waker>,
     ) -> Result<(Persist, Writer), String> {
         let (table, writer) = TableFile::open(config, random)?;
-        let persist = Persist { table, cache: SavedCache::new(waker), versions: None };
+        let persist = Persist {
+            table,
+            cache: SavedCache::new(waker),
+            versions: None,
+            runtime_dir: RuntimeDirWatch::default(),
+        };
         Ok((persist, writer))
     }
 
@@ -102,6 +112,23 @@ impl Persist {
     pub fn timeout(&self, config: &Config, table: TableState, has_problems: bool) -> Option<Monotonic> {
         let times = [self.cache.timeout(config, table), self.table.timeout(has_problems)];
         times.into_iter().flatten().min()
+    }
+
+    /// Begins to watch the runtime directory. Returns the descriptor to be polled.
+    pub fn watch_runtime_dir(&mut self, config: &Config) -> Option<RawFd> {
+        self.runtime_dir.begin(&config.runtime_dir)
+    }
+
+    /// Files of the runtime directory may have been removed or replaced: a check is due soon.
+    pub fn on_runtime_dir(&mut self, now: Monotonic) {
+        if self.runtime_dir.take() {
+            self.table.check_soon(now);
+        }
+    }
+
+    /// Watches the runtime directory that there is after a check.
+    pub fn watch_again(&mut self, config: &Config) {
+        self.runtime_dir.renew(&config.runtime_dir);
     }
 
     /// Starts to write the file `versions`, if that is due.

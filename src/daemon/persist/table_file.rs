@@ -17,6 +17,24 @@ use std::time::Duration;
 
 /// How often to check whether there is space for the configured table.
 const CHECK_EVERY: Duration = Duration::from_secs(60);
+/// Pause between the removal of a file and the check, since several are removed together.
+const SETTLE_TIME: Duration = Duration::from_millis(100);
+/// Pause between two such checks, since each may make a new table.
+const CHECK_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often to try to create the runtime directory.
+const LOST_CHECK_EVERY: Duration = Duration::from_secs(10);
+
+/// What became of files in the runtime directory that were removed or replaced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mended {
+    /// None were.
+    Nothing,
+    /// The table was made anew, or the reason why it was not is logged.
+    Table,
+    /// The directory is gone and cannot be created.
+    NoDirectory,
+}
 
 /// The file of the table, and how the table differs from the configured one.
 #[derive(Debug)]
@@ -32,6 +50,12 @@ pub(crate) struct TableFile {
     identities: [Option<(u64, u64)>; 2],
     /// When the next check is due.
     due: Monotonic,
+    /// Whether files may have been removed since the last check.
+    is_check_needed: bool,
+    /// When the last check was.
+    checked: Monotonic,
+    /// Why the runtime directory cannot be created again.
+    lost: Option<String>,
 }
 
 impl TableFile {
@@ -55,8 +79,11 @@ impl TableFile {
         let is_new = matches!(origin, Origin::Created | Origin::Replaced { .. });
         let problem = short.map(|why| why.to_string());
         let identities = identities(writer.is_shared(), dir);
-        let due = now().plus(CHECK_EVERY);
-        Ok((TableFile { lock, configured, is_new, problem, identities, due }, writer))
+        let (checked, is_check_needed, lost) = (now(), false, None);
+        let due = checked.plus(CHECK_EVERY);
+        let file =
+            TableFile { lock, configured, is_new, problem, identities, due, is_check_needed, checked, lost };
+        Ok((file, writer))
     }
 
     /// Whether no table was taken over at the start.
@@ -66,13 +93,29 @@ impl TableFile {
 
     /// Why the table is not the configured one, for the operator.
     pub fn problem(&self, table: &Upkeep<'_>) -> Option<String> {
-        self.problem.as_ref().map(|why| format!("{}: {why}", instead(table.is_shared(), table.capacity())))
+        let lost = || {
+            self.lost.as_ref().map(|why| {
+                format!("the table is in a removed file, where other programs do not find it: {why}")
+            })
+        };
+        let why = self.problem.as_ref();
+        lost().or_else(|| why.map(|why| format!("{}: {why}", instead(table.is_shared(), table.capacity()))))
     }
 
     /// When the next check for space for the configured table is due. `has_problems`: other parts
     /// have something to check then, too.
     pub fn timeout(&self, has_problems: bool) -> Option<Monotonic> {
-        (self.problem.is_some() || has_problems).then_some(self.due)
+        let is_needed = self.is_check_needed || self.lost.is_some() || self.problem.is_some();
+        (is_needed || has_problems).then_some(self.due)
+    }
+
+    /// Schedules a check, since files may have been removed or replaced.
+    pub fn check_soon(&mut self, now: Monotonic) {
+        let soon = now.plus(SETTLE_TIME).max(self.checked.plus(CHECK_PAUSE));
+        if !self.is_check_needed || soon < self.due {
+            self.due = soon;
+        }
+        self.is_check_needed = true;
     }
 
     /// Returns whether a check of the files in the runtime directory is due, and schedules the next one.
@@ -80,6 +123,7 @@ impl TableFile {
         let is_due = self.due <= now;
         if is_due {
             self.due = now.plus(CHECK_EVERY);
+            (self.checked, self.is_check_needed) = (now, false);
         }
         is_due
     }
@@ -107,26 +151,35 @@ impl TableFile {
         may_fit
     }
 
-    /// Creates another table if the file of this one was removed or replaced. Returns whether it
-    /// was.
-    pub fn mend(&mut self, table: Upkeep<'_>, config: &Config) -> bool {
+    /// Creates another table if the file of this one was removed or replaced, and the directory too.
+    pub fn mend(&mut self, table: Upkeep<'_>, config: &Config) -> Mended {
         let dir = &config.runtime_dir;
         if !table.is_shared() || self.identities == identities(true, dir) {
-            return false;
+            return Mended::Nothing;
         }
         self.due = now().plus(CHECK_EVERY);
-        log::warn!(
-            event = Event::TableRefused, reason = "its file was removed or replaced";
-            "the file of the table in '{}' was removed or replaced: a new table takes its entries over",
-            dir.display()
-        );
-        if let Err(why) = make_runtime_dir(dir) {
-            log::error!("{why}");
+        if self.lost.is_none() {
+            let what = if dir.is_dir() { "the file of the table in" } else { "the runtime directory" };
+            log::warn!(
+                event = Event::RuntimeFilesLost, path:% = dir.display();
+                "{what} '{}' was removed or replaced: a new table takes the entries over",
+                dir.display()
+            );
         }
         // The lock of a removed file excludes no other daemon.
         self.lock = None;
+        if let Err(why) = make_runtime_dir(dir) {
+            if self.lost.is_none() {
+                log::error!(event = Event::RuntimeFilesLost, path:% = dir.display(), reason:% = why; "{why}");
+            }
+            self.lost = Some(why);
+            self.due = now().plus(LOST_CHECK_EVERY);
+            return Mended::NoDirectory;
+        }
+        self.lost = None;
         self.make(table, dir, config.table.mode);
-        true
+        warn_of_directory(dir);
+        Mended::Table
     }
 
     /// Whether the runtime directory is ours: no other daemon has the lock by now.

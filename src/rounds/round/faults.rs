@@ -22,6 +22,9 @@ impl Round {
         let is_completing = matches!(self.phase, Phase::Completing { .. });
         match (fault, meaning) {
             (Mutant::HeldAnswersAreNew, _) => answered.received_at = now,
+            (Mutant::DenialsAgeAMillisecondLate, Meaning::Negative { .. }) => {
+                answered.received_at = answered.received_at.plus(Duration::from_millis(1));
+            }
             (Mutant::NegativeBeatsPositive, Meaning::Negative { .. }) if is_completing => {
                 self.phase = Phase::Racing { held: None, dangling: None };
             }

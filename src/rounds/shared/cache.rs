@@ -4,7 +4,7 @@ use crate::question::Question;
 use crate::reply::{Answer, ede};
 use crate::shared::Shared;
 use hither_answers::Stored;
-use hither_table::{Family, FamilyView, Key, Record};
+use hither_table::{Family, Key, Record, StaleTime, Use};
 use hither_wire::codes::Rcode;
 use std::sync::Arc;
 
@@ -71,12 +71,8 @@ impl Shared {
     /// Whether the entry in `scratch` has a set of the family that is stale.
     pub fn is_stale(&self, family: Family) -> bool {
         let now = self.now;
-        let lasts_ms = u64::try_from(self.settings.stale.as_millis()).unwrap_or(u64::MAX);
-        let kept = |view: FamilyView<'_>| {
-            let until_ms = view.expire_ms().saturating_add(lasts_ms);
-            view.expired(now) && now.as_ms() < until_ms && view.negative().is_none()
-        };
-        lasts_ms > 0 && self.scratch.family(family).is_some_and(kept)
+        let time = StaleTime::of(self.settings.stale);
+        self.scratch.family(family).is_some_and(|view| view.usable(time, now) == Use::Stale)
     }
 
     /// The stale answer from the answer cache. Denials are never stale. A validating client may get a

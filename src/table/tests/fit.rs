@@ -186,6 +186,32 @@ fn a_larger_table_that_does_not_fit_beside_the_existing_one_leaves_it_in_use() {
 }
 
 #[test]
+fn a_table_that_cannot_be_replaced_is_kept() {
+    in_a_tmpfs("a_table_that_cannot_be_replaced_is_kept", "size=40m", |dir| {
+        let mut opened = open(dir, 4096);
+        put(&mut opened.writer, 1);
+        drop((opened.writer, opened.lock));
+        fill(dir);
+        for entries in [16_384, 1024] {
+            let again = open(dir, entries);
+            assert!(matches!(again.origin, Origin::Adopted), "{:?}", again.origin);
+            assert!(why(&again).contains("No space left"), "{}", why(&again));
+            assert_eq!(found(&Reader::open(dir).expect("readable"), 1), Ok(()));
+        }
+        // Nor is one that is in the way of something else than space.
+        std::fs::create_dir(dir.join("hosts.new")).expect("a directory");
+        let again = open(dir, 16_384);
+        assert!(matches!(again.origin, Origin::Adopted), "{:?}", again.origin);
+        assert!(why(&again).contains("hosts.new"), "{}", why(&again));
+        drop((again.writer, again.lock));
+        // Without a table the reason ends the start.
+        std::fs::remove_file(dir.join("hosts")).expect("there");
+        let refused = open_as_it_fits(dir, &Geometry { entries: 1024 }, 0o644, [1, 2, 3], 1);
+        assert!(refused.is_err_and(|why| why.to_string().contains("hosts.new")));
+    });
+}
+
+#[test]
 fn in_a_read_only_runtime_directory_the_table_is_on_the_heap() {
     in_a_tmpfs("in_a_read_only_runtime_directory_the_table_is_on_the_heap", "ro", |dir| {
         let opened = open(dir, 4096);

@@ -2,9 +2,11 @@
 
 use super::{NOW, both, heap, name, read, set};
 use hither_table::{
-    Chain, Family, FamilyDraft, Key, Link, Negative, NoEntry, PutError, Snapshot, SoaRecord, first_version,
+    Chain, Draft, Family, FamilyDraft, Freshness, Key, Link, Monotonic, Negative, NoEntry, PutError,
+    Snapshot, SoaRecord, StaleTime, Wanted, first_version,
 };
 use hither_wire::name::Name;
+use std::time::Duration;
 
 #[test]
 fn versions_continue_above_those_of_a_lost_table() {
@@ -89,4 +91,36 @@ fn a_flush_removes_all_entries_at_once_and_later_ones_stay() {
     let (reader, mut out) = (writer.reader(), Snapshot::new());
     let mut entries = reader.entries();
     assert!(entries.next(&mut out) && !entries.next(&mut out), "a scan finds the one that is left");
+}
+
+#[test]
+fn what_has_expired_may_be_used_for_as_long_as_the_header_says() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let mut writer = heap(64);
+    let reader = writer.reader();
+    let denial = FamilyDraft { negative: Some(Negative::NoData), ..set(11, Family::Aaaa, 0) };
+    let draft = Draft { aaaa: Some(denial), ..both(1, 11, (2, 0)) };
+    let expiry = NOW.plus(Duration::from_secs(11));
+    writer.put(&draft, NOW).expect("room");
+    let mut out = Snapshot::new();
+    assert_eq!(reader.lookup(&Key::of(&name(1)), &mut out), Ok(()));
+    let just_before = |time: Monotonic| Monotonic::from_ms(time.as_ms() - 1);
+    let (fresh, stale, partial) = (Freshness::Fresh, Freshness::Stale, Freshness::Partial);
+    for (time, at, a, aaaa) in [
+        (Some(DAY), just_before(expiry), fresh, fresh),
+        (Some(DAY), expiry, stale, partial),
+        (Some(DAY), just_before(expiry.plus(DAY)), stale, partial),
+        (Some(DAY), expiry.plus(DAY), partial, partial),
+        (Some(Duration::ZERO), just_before(expiry), fresh, fresh),
+        (Some(Duration::ZERO), expiry, partial, partial),
+        (Some(Duration::MAX), expiry.plus(1000 * DAY), stale, partial),
+        (None, expiry.plus(1000 * DAY), stale, stale),
+    ] {
+        writer.set_stale_time(time.map_or(StaleTime::UNKNOWN, StaleTime::of));
+        let found = |wanted| out.freshness(wanted, reader.stale_time(), at);
+        let both = [Wanted::One(Family::A), Wanted::One(Family::Aaaa)].map(found);
+        assert_eq!(both, [a, aaaa], "{time:?}, {at:?}");
+        let worse = if aaaa == partial { partial } else { a };
+        assert_eq!(found(Wanted::Both), worse, "{time:?}, {at:?}");
+    }
 }

@@ -144,6 +144,22 @@ fn a_table_of_another_size_is_replaced_and_its_readers_learn_of_it() {
 }
 
 #[test]
+fn readers_of_a_table_whose_file_was_removed_learn_of_the_one_that_is_made_anew() {
+    let dir = Dir::new("removed");
+    let (mut writer, _, lock) = dir.open();
+    let version = writer.next_version();
+    writer.put(&both(1, version, (1, 0)), NOW).expect("room");
+    let mapped = Reader::open(&dir.0).expect("readable");
+    std::fs::remove_dir_all(&dir.0).expect("removable");
+    std::fs::create_dir(&dir.0).expect("a directory");
+    rotate(&mut writer, &dir.0, &Geometry { entries: 64 }, 0o644, [4, 5, 6]).expect("a table");
+    assert_eq!(read(&mapped, 1).0, Err(NoEntry::Replaced));
+    finish(&mut writer);
+    assert_eq!(read(&Reader::open(&dir.0).expect("readable"), 1).0, Ok(()));
+    drop(lock);
+}
+
+#[test]
 fn a_damaged_record_is_dropped_and_the_others_stay() {
     let dir = Dir::new("record");
     let (mut writer, _, lock) = dir.open();
