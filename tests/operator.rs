@@ -1,5 +1,7 @@
 //! hitherctl with a running daemon, with one that hangs and without one, and with a closed output.
 
+#[path = "operator/explain.rs"]
+mod explain;
 #[path = "operator/sources.rs"]
 mod sources;
 mod support;

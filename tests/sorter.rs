@@ -80,6 +80,18 @@ fn a_closed_port_comes_last_and_a_sorter_that_dies_comes_back() {
         3,
         "another name with the same addresses costs no probe"
     );
+    let known = daemon.json(&["explain", "a.example", "A"]);
+    assert_eq!(known["sorter"], "answered", "{known}");
+    for address in known["addresses"].as_array().expect("a list") {
+        let probe = &address["probes"][0];
+        assert_eq!(probe["method"], format!("tcp:{port}"), "{known}");
+        let is_closed = address["address"] == "127.0.0.62";
+        let (result, answered) =
+            if is_closed { ("refused", &0.into()) } else { ("answered", &probe["sent"]) };
+        assert_eq!((&probe["result"], &probe["answered"]), (&result.into(), answered), "{known}");
+        let why = if is_closed { "last, since it does not answer" } else { "confirmed addresses; " };
+        assert!(address["why"].as_str().is_some_and(|said| said.contains(why)), "{known}");
+    }
     let pid = sorter_pid(&daemon).expect("connected");
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), nix::sys::signal::Signal::SIGKILL)
         .expect("it runs");

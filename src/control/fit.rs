@@ -1,6 +1,7 @@
 //! Shortens a status until it fits into a message. The elements that are left out are counted.
 
 use crate::{MESSAGE_MAX, Status, UpstreamStatus};
+use serde::Serialize;
 
 /// Octets of a response around its status.
 const AROUND: usize = 64;
@@ -44,7 +45,7 @@ impl Status {
     }
 
     fn fits(&self) -> bool {
-        serde_json::to_vec(self).is_ok_and(|octets| octets.len() + AROUND <= MESSAGE_MAX)
+        fits(self)
     }
 
     fn cut_texts(&mut self) {
@@ -55,11 +56,7 @@ impl Status {
         let files = self.files.iter_mut().flat_map(|file| [Some(&mut file.path), file.problem.as_mut()]);
         let lists = [&mut self.problems, &mut self.listen, &mut self.sorter.lacks];
         let texts = upstreams.chain(files.flatten()).chain(lists.into_iter().flatten());
-        for text in texts.filter(|text| text.len() > TEXT_MAX) {
-            let end = (0..=TEXT_MAX).rev().find(|at| text.is_char_boundary(*at));
-            text.truncate(end.unwrap_or_default());
-            text.push_str("...");
-        }
+        texts.for_each(|text| cut_text(text, TEXT_MAX));
     }
 }
 
@@ -73,10 +70,25 @@ impl UpstreamStatus {
     }
 }
 
-fn cut<T>(list: &mut Vec<T>, most: usize) -> u64 {
+/// Whether what a response holds fits into a message.
+pub(crate) fn fits(held: &impl Serialize) -> bool {
+    serde_json::to_vec(held).is_ok_and(|octets| octets.len() + AROUND <= MESSAGE_MAX)
+}
+
+/// Cuts a list, and returns how many elements were left out.
+pub(crate) fn cut<T>(list: &mut Vec<T>, most: usize) -> u64 {
     let more = list.len().saturating_sub(most);
     list.truncate(most);
     more as u64
+}
+
+/// Cuts a text to a number of octets, at a character.
+pub(crate) fn cut_text(text: &mut String, most: usize) {
+    if text.len() > most {
+        let end = (0..=most).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or_default());
+        text.push_str("...");
+    }
 }
 
 #[cfg(test)]

@@ -8,13 +8,19 @@
 
 #![forbid(unsafe_code)]
 
+mod explain;
 mod fit;
 mod paths;
+mod probes;
 mod sorter;
 mod status;
 mod words;
 
+pub use explain::{
+    AddressReport, Explanation, NextReport, RefusalReport, RoundReport, SetReport, VersionReport,
+};
 pub use paths::{CONTROL_SOCKET, SORTER_SOCKET, SYSTEM_SOCKETS, socket_paths};
+pub use probes::{AddressProbes, CertificateReport, Explain, Explained, ProbeReport};
 pub use sorter::{Order, OrderedAddress, SorterMessage, SorterReply, VERSION, Verdict};
 pub use status::{FileStatus, SorterStatus, Status, TlsStatus, UpstreamStatus};
 pub use words::{SorterState, SourceKind, Transport, UpstreamState};
@@ -48,6 +54,13 @@ pub enum Request {
         /// The mnemonic of QTYPE.
         rtype: String,
     },
+    /// Tell what is known of a name, without asking any upstream.
+    Explain {
+        /// The name in presentation form.
+        name: String,
+        /// The mnemonic `A` or `AAAA`.
+        rtype: String,
+    },
 }
 
 /// The daemon's answer to a request.
@@ -65,6 +78,8 @@ pub enum Response {
     Reloaded,
     /// The answer to [`Request::Query`].
     Query(QueryReport),
+    /// The answer to [`Request::Explain`]; `None` if nothing is known of the name.
+    Explained(Option<Box<Explanation>>),
     /// The request was refused or has failed.
     Error {
         /// The reason, for the operator.
@@ -108,6 +123,12 @@ pub struct AttemptReport {
     pub outcome: String,
     /// The addresses in its response.
     pub addresses: Vec<IpAddr>,
+    /// How many of them were left out, since the report would be too long.
+    pub addresses_more: u64,
+    /// The version of the set that was published because of its response.
+    pub published: Option<u64>,
+    /// What was refused of what it brought.
+    pub refused: Vec<RefusalReport>,
 }
 
 /// Why octets cannot be read as a message.

@@ -1,5 +1,6 @@
 //! Messages between the sorter and the daemon. Both are strict: the two are always of one version.
 
+use crate::{Explain, Explained};
 use hither_table::Trust;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -20,6 +21,8 @@ pub enum SorterMessage {
     },
     /// The order of a set that was measured.
     Order(Order),
+    /// What it knows of the addresses of a set.
+    Explained(Explained),
     /// How much the sorter has done.
     Stats {
         /// Probes sent since the sorter's start.
@@ -94,7 +97,7 @@ impl From<Trust> for Verdict {
     }
 }
 
-/// The daemon's reply to an order.
+/// The daemon's reply to an order, or its request.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum SorterReply {
@@ -110,6 +113,8 @@ pub enum SorterReply {
         /// The version of the set that the table holds instead.
         set_version: Option<u64>,
     },
+    /// A request, not a reply: say what is known of the addresses of a set.
+    Explain(Explain),
     /// The sorter is of another [`VERSION`]; the connection ends.
     Unwelcome {
         /// Both versions, for the log.

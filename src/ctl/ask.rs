@@ -14,13 +14,13 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The timeout of a request that the daemon answers at once.
-const TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 /// The timeout of a query, which may last as long as a round.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(8);
 /// The timeout of a reload, which reads all lists.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(55);
 
-fn ask(context: &Context, request: &Request, timeout: Duration) -> Result<Response, End> {
+pub(super) fn ask(context: &Context, request: &Request, timeout: Duration) -> Result<Response, End> {
     let mut first = None;
     for path in socket_paths(&context.dir, CONTROL_SOCKET) {
         match Connection::connect(&path, Some(timeout)) {
@@ -61,7 +61,7 @@ fn exchange(path: &Path, connection: &Connection, request: &Request) -> Result<R
     }
 }
 
-fn unexpected() -> End {
+pub(super) fn unexpected() -> End {
     End::Failed("the daemon's answer does not fit the request; is it of another version?".to_owned())
 }
 

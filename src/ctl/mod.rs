@@ -5,6 +5,7 @@ mod ask;
 mod completions;
 mod doctor;
 mod entry;
+mod explain;
 mod files;
 mod nss;
 mod nsswitch;
@@ -57,6 +58,14 @@ enum Verb {
         /// The type to ask for.
         #[arg(default_value = "A", value_parser = rtype)]
         rtype: String,
+    },
+    /// Explain what clients get for a name: its versions, upstreams and addresses. Asks no upstream.
+    Explain {
+        /// The name to explain.
+        name: Name,
+        /// A or AAAA; without it, both if something is known of them.
+        #[arg(value_name = "A|AAAA", value_parser = family)]
+        rtype: Option<Family>,
     },
     /// Print a line for each new version of an entry, until Ctrl-C.
     Watch {
@@ -256,6 +265,7 @@ pub fn run() -> ExitCode {
         Verb::Reload { begun } => ask::reload(&context, &mut out, begun),
         Verb::Flush { names } => ask::flush(&context, &mut out, &names),
         Verb::Query { name, rtype } => ask::query(&context, &mut out, &name, &rtype),
+        Verb::Explain { name, rtype } => explain::explain(&context, &mut out, &name, rtype),
         Verb::Doctor { root } => doctor::doctor(&context, &mut out, &root),
         Verb::EnableNss { file, dry_run, force } => {
             nss::enable(&context, &mut out, &file, EditOptions { dry_run, force })

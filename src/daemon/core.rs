@@ -10,8 +10,8 @@
 
 use hither_net::random::Random;
 use hither_rounds::{
-    Action, Answer, AttemptId, ClientId, Failure, Input, Note, OrderResult, PlacedQuery, Question, Rounds,
-    Routes, SenderId, Server, Settings, Transport, Upkeep,
+    Action, Answer, AttemptId, ClientId, Explained, Failure, Input, Note, OrderResult, PlacedQuery, Question,
+    Rounds, Routes, SenderId, Server, Settings, Transport, Upkeep,
 };
 use hither_table::{Counters, Monotonic, Place, Writer};
 use hither_wire::query::Query;
@@ -162,6 +162,11 @@ impl Core {
     /// Notes a question whose entry was used shortly before it expires.
     pub fn want(&mut self, question: Question) {
         self.rounds.note_expiring(question);
+    }
+
+    /// What is known of a question for addresses. See [`Rounds::explain`].
+    pub fn explain(&mut self, now: Monotonic, question: &Question) -> Option<Explained<'_>> {
+        self.rounds.explain(now, question)
     }
 
     /// Whether an entry was restored from before the restart and has not been renewed since.

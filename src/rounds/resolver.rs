@@ -19,7 +19,7 @@ mod timers;
 mod validating_clients;
 
 pub use cache_hits::{Hits, PlacedQuery};
-pub use explain::{Explained, Origin};
+pub use explain::{Due, Explained, Origin};
 
 use crate::action::Action;
 use crate::ascending::Ascending;

@@ -165,6 +165,8 @@ pub(crate) struct Traces {
     /// The rounds of attempts that have ended.
     pub ended: EndedAttempts,
     pub versions: Versions,
+    /// The version at which upstreams got other numbers.
+    pub renumbered: u64,
 }
 
 impl Traces {
@@ -175,6 +177,7 @@ impl Traces {
             octets: 0,
             ended: EndedAttempts::default(),
             versions: Versions::new(seed, born),
+            renumbered: born,
         }
     }
 

@@ -2,12 +2,13 @@
 
 use crate::logging::Event;
 use hither_control::{
-    MESSAGE_MAX, SORTER_SOCKET, SorterMessage, SorterReply, VERSION, decode, encode, socket_paths,
+    Explain, MESSAGE_MAX, SORTER_SOCKET, SorterMessage, SorterReply, VERSION, decode, encode, socket_paths,
 };
 use hither_net::seqpacket::Connection;
 use hither_table::Monotonic;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Replies that are read in one turn.
 const REPLIES_PER_TURN_MAX: usize = 256;
+/// Requests of the daemon that wait; further ones are not answered.
+const ASKED_MAX: usize = 64;
 
 /// Whether a message was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +52,8 @@ pub(super) struct DaemonConnection {
     /// More replies may be waiting than one turn reads; epoll does not report them again.
     has_more: bool,
     buffer: Vec<u8>,
+    /// What the daemon asks about addresses, the oldest first.
+    asked: VecDeque<Explain>,
 }
 
 impl DaemonConnection {
@@ -66,6 +71,7 @@ impl DaemonConnection {
             connect_at: Some(now),
             has_more: false,
             buffer,
+            asked: VecDeque::new(),
         }
     }
 
@@ -185,6 +191,10 @@ impl DaemonConnection {
                         log::debug!("an order is published as version {version}")
                     }
                     Ok(SorterReply::Rejected { reason, .. }) => log::debug!("an order is refused: {reason}"),
+                    Ok(SorterReply::Explain(request)) if self.asked.len() < ASKED_MAX => {
+                        self.asked.push_back(request);
+                    }
+                    Ok(SorterReply::Explain(_)) => {}
                     Ok(SorterReply::Unwelcome { reason }) => {
                         log::error!(
                             event = Event::SorterRefused, reason:% = reason;
@@ -201,6 +211,11 @@ impl DaemonConnection {
             }
         }
         self.has_more = true;
+    }
+
+    /// The next request of the daemon.
+    pub fn next_asked(&mut self) -> Option<Explain> {
+        self.asked.pop_front()
     }
 
     fn log_unreadable(&mut self, why: &str) {

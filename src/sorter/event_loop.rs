@@ -4,6 +4,7 @@
 //! have made possible.
 
 use super::daemon_connection::{DaemonConnection, Sent as Sending};
+use super::explain::explained;
 use super::followed_table::{Change, FollowedTable};
 use super::network_changes::NetworkChanges;
 use super::probe_choice::{ProbeChoice, ProbeResult, Sent};
@@ -195,6 +196,7 @@ impl Sorter {
         }
         self.sets.on_time(now);
         self.send_orders(now);
+        self.answer_daemon(now);
         self.supervision.take_turn(now);
         self.daemon.report_probes(self.prober.sent, now);
         self.set_alarm(now);
@@ -229,6 +231,15 @@ impl Sorter {
             if self.table.look_up(&name).is_some() {
                 self.update_sets(FoundBy::Walk, now);
             }
+        }
+    }
+
+    /// Answers what the daemon asks about addresses.
+    fn answer_daemon(&mut self, now: Monotonic) {
+        while let Some(request) = self.daemon.next_asked() {
+            let known = explained(&request, &self.choice, self.sets.probes_private(), now);
+            // Without an answer the daemon does not wait for long.
+            let _ = self.daemon.send(&SorterMessage::Explained(known), now);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The latest measurement of each address, shared by all names that have it. Bounded: the least recently
 //! used one is evicted first.
 
+use super::probe_log::ProbeLog;
 use super::ranking::Outcome;
 use hither_table::Monotonic;
 use std::collections::BTreeMap;
@@ -61,6 +62,8 @@ impl Samples {
 
 #[derive(Debug, Default)]
 pub(super) struct Measurements {
+    /// The single probes, for operators.
+    pub log: ProbeLog,
     by_address: BTreeMap<IpAddr, (Measurement, u64)>,
     /// The same addresses by their last use, which is a value of `uses`.
     by_use: BTreeMap<u64, IpAddr>,

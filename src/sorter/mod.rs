@@ -6,12 +6,14 @@
 mod daemon_connection;
 pub mod echo;
 mod event_loop;
+mod explain;
 mod followed_table;
 mod measurements;
 mod methods;
 mod network_changes;
 mod pace;
 mod probe_choice;
+mod probe_log;
 mod probe_permission;
 mod prober;
 mod ranking;

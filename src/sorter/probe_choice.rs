@@ -7,6 +7,7 @@
 use super::measurements::{Measurement, Measurements};
 use super::methods::{Methods, Tried};
 use super::pace::Pace;
+use super::probe_log::MethodLog;
 use super::ranking::Outcome;
 use crate::config::{Probe, Sort};
 use hither_table::Monotonic;
@@ -150,8 +151,24 @@ impl ProbeChoice {
         due.is_some_and(|due| now < due)
     }
 
+    /// The latest probes of an address, for operators.
+    pub fn probes(&self, address: &IpAddr) -> &[MethodLog] {
+        self.measurements.log.of(address)
+    }
+
+    /// How many samples of an address count.
+    pub fn samples(&self, address: &IpAddr) -> u8 {
+        let found = self.measurements.get(address).filter(|found| found.network == self.network);
+        found.map_or(0, |found| found.samples.count())
+    }
+
+    /// Whether there is a method to probe by.
+    pub fn can_probe(&self) -> bool {
+        !self.methods.is_empty()
+    }
+
     /// When a measurement of this network is no longer fresh.
-    fn due(&self, address: &IpAddr) -> Option<Monotonic> {
+    pub fn due(&self, address: &IpAddr) -> Option<Monotonic> {
         let measurement = self.measurements.get(address).filter(|found| found.network == self.network)?;
         let regular = measurement.at.plus(self.remeasure);
         Some(self.next_sample(address).map_or(regular, |soon| soon.min(regular)))
@@ -312,6 +329,7 @@ impl ProbeChoice {
     /// or is on its way.
     pub fn probe_ended(&mut self, sent: Sent, result: ProbeResult, now: Monotonic) -> bool {
         let address = sent.address;
+        self.measurements.log.note(address, sent.probe, result, now);
         self.in_flight = self.in_flight.saturating_sub(1);
         let waiting = self.waiting.get_mut(&address).filter(|waiting| waiting.serial == sent.serial);
         let Some(waiting) = waiting else { return false };

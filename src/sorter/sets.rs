@@ -121,6 +121,11 @@ impl Sets {
         }
     }
 
+    /// Whether private addresses are probed too.
+    pub fn probes_private(&self) -> bool {
+        self.private
+    }
+
     /// Takes the sets of a record: each replaces the name's earlier one.
     pub fn update(&mut self, record: &Snapshot, found_by: FoundBy, choice: &mut ProbeChoice, now: Monotonic) {
         for family in [Family::A, Family::Aaaa] {

@@ -11,8 +11,8 @@ use crate::daemon::sources::{Slot, Source};
 use crate::daemon::turn::Budget;
 use crate::logging::Event;
 use hither_control::{
-    CONTROL_SOCKET, MESSAGE_MAX, Request, Response, SORTER_SOCKET, SorterMessage, SorterReply, SorterStatus,
-    decode, encode,
+    CONTROL_SOCKET, Explain, Explained, MESSAGE_MAX, Request, Response, SORTER_SOCKET, SorterMessage,
+    SorterReply, SorterStatus, decode, encode,
 };
 use hither_net::seqpacket::{Connection, Peer};
 use hither_rounds::Order;
@@ -38,6 +38,8 @@ pub(crate) enum Message {
     Request(Request, Peer),
     /// An order of the sorter.
     Order(Box<Order>),
+    /// What the sorter knows of the addresses of a set.
+    Explained(Box<Explained>),
 }
 
 /// The result of accepting connections from one local socket.
@@ -286,6 +288,7 @@ impl Control {
                 }
                 self.sorter_status.lacks = lacks;
             }
+            SorterMessage::Explained(said) => return Message::Explained(Box::new(said)),
             SorterMessage::Stats { probes } => self.sorter_status.probes = probes,
             SorterMessage::Order(words) => {
                 self.sorter_status.orders += 1;
@@ -298,6 +301,12 @@ impl Control {
             }
         }
         Message::Handled
+    }
+
+    /// Asks the sorter about the addresses of a set. Whether it is connected, and takes the request.
+    pub fn ask_sorter(&mut self, request: &Explain) -> bool {
+        let Some(sorter) = self.peers.sorter() else { return false };
+        encode(&SorterReply::Explain(request.clone())).is_ok_and(|octets| sorter.send(&octets).is_ok())
     }
 
     /// Whether a connection is still open.

@@ -16,6 +16,8 @@
 
 mod answer_source;
 mod control;
+mod explanation;
+mod explanations;
 mod flushes;
 mod hints;
 mod local_listener;
@@ -27,6 +29,7 @@ mod status;
 
 pub(crate) use answer_source::{AnswerSource, Search, has_record, source_of};
 pub(crate) use control::{Message, NewConnections};
+pub(crate) use explanation::{explanation, family};
 pub(crate) use flushes::FlushSlice;
 pub(crate) use hints::{Hint, Sender};
 pub(crate) use operator_query::{Composed, FoundQuery};
@@ -37,9 +40,10 @@ use crate::daemon::sources::{Slot, Source};
 use crate::daemon::turn::Budget;
 use crate::daemon::upstreams::Labels;
 use control::Control;
+use explanations::Explanations;
 use flushes::Flushes;
 use hints::Hints;
-use hither_control::{SorterReply, SorterStatus};
+use hither_control::{Explanation, Response, SorterReply, SorterStatus};
 use hither_rounds::{ClientId, OrderResult, Question, Trace};
 use hither_table::Monotonic;
 use mio::Registry;
@@ -55,6 +59,7 @@ use std::sync::mpsc;
 pub(crate) struct Admin {
     control: Control,
     queries: OperatorQueries,
+    explanations: Explanations,
     /// Names that operators remove from the cache.
     pub flushes: Flushes,
     status: StatusCache,
@@ -82,6 +87,7 @@ impl Admin {
         Ok(Admin {
             control: Control::open(inherited, dir, registry)?,
             queries: OperatorQueries::default(),
+            explanations: Explanations::default(),
             flushes: Flushes::default(),
             status: StatusCache::default(),
             hints: Hints::bind(dir),
@@ -150,7 +156,13 @@ impl Admin {
 
     /// Reads one message of a local connection.
     pub fn next_message(&mut self, slot: Slot, now: Monotonic, budget: &mut Budget) -> Message {
-        self.control.next(slot, now, budget)
+        match self.control.next(slot, now, budget) {
+            Message::Explained(said) => {
+                self.explanations.note_sorter(*said);
+                Message::Handled
+            }
+            message => message,
+        }
     }
 
     /// Sends a reply to an operator or to the sorter.
@@ -251,15 +263,46 @@ impl Admin {
         self.queries.note_reply(found, reply, source, search, now);
     }
 
-    /// The latest time at which the first report of a query is due.
-    pub fn timeout(&self) -> Option<Monotonic> {
-        self.queries.timeout()
+    /// Explains a name to an operator: at once, or when the sorter has said what it knows, and the line of
+    /// a file is found.
+    pub fn explain(
+        &mut self,
+        slot: Slot,
+        mut explanation: Explanation,
+        line: Option<mpsc::Receiver<String>>,
+        now: Monotonic,
+    ) {
+        if self.explanations.is_full() {
+            self.explanations.retain_open(|slot| self.control.is_open(slot));
+        }
+        let may_wait = !self.explanations.is_full();
+        let request = self.explanations.request(&explanation).filter(|_| may_wait);
+        let asked = request.filter(|request| self.control.ask_sorter(request));
+        if asked.is_none() {
+            let is_connected = self.control.sorter_status().connected;
+            explanation.sorter = if is_connected { "not asked" } else { "not connected" }.to_owned();
+        }
+        let line = line.filter(|_| may_wait);
+        if asked.is_some() || line.is_some() {
+            self.explanations.add(slot, explanation, asked.as_ref(), line, now);
+        } else {
+            let explanation = Some(Box::new(explanation.fitting()));
+            self.control.reply(slot, &Response::Explained(explanation));
+        }
     }
 
-    /// Sends the reports of queries whose round has ended, or that have waited long enough. `trace`
-    /// is the latest round of a question.
+    /// The latest time at which the first report of a query, or the first explanation, is due.
+    pub fn timeout(&self) -> Option<Monotonic> {
+        self.queries.timeout().into_iter().chain(self.explanations.timeout()).min()
+    }
+
+    /// Sends the reports of queries whose round has ended, the explanations that are complete, and what has
+    /// waited long enough. `trace` is the latest round of a question.
     pub fn on_time<'t>(&mut self, now: Monotonic, trace: impl Fn(&Question) -> Option<&'t Trace>) {
         for (slot, response) in self.queries.take_finished(now, &self.labels, trace) {
+            self.control.reply(slot, &response);
+        }
+        for (slot, response) in self.explanations.take_finished(now) {
             self.control.reply(slot, &response);
         }
     }

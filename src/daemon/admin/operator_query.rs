@@ -5,8 +5,8 @@ use crate::daemon::admin::answer_source::AnswerSource;
 use crate::daemon::admin::peers::{OTHERS_MAX, OURS_MAX};
 use crate::daemon::sources::Slot;
 use crate::daemon::upstreams::Labels;
-use hither_control::{AttemptReport, QueryReport, Response, SourceKind};
-use hither_rounds::{AttemptTrace, ClientId, Question, Trace, Transport};
+use hither_control::{AttemptReport, QueryReport, RefusalReport, Response, SourceKind};
+use hither_rounds::{AttemptTrace, ClientId, Question, Refusal, Refused, Trace, Transport};
 use hither_table::Monotonic;
 use hither_wire::codes::Rtype;
 use hither_wire::compose::{Asked, QueryBits, query};
@@ -211,7 +211,20 @@ pub(super) fn transport_word(transport: Transport) -> hither_control::Transport 
     }
 }
 
-fn attempts(trace: &Trace, labels: &Labels) -> Vec<AttemptReport> {
+fn refusal_report(refusal: &Refusal, started: Monotonic) -> RefusalReport {
+    RefusalReport {
+        why: refusal.why.as_str().to_owned(),
+        count: refusal.count,
+        last_us: refusal.last.since(started).as_micros() as u64,
+        address: match refusal.why {
+            Refused::Private(address) => Some(address),
+            _ => None,
+        },
+    }
+}
+
+/// The attempts of a round, for reports.
+pub(super) fn attempts(trace: &Trace, labels: &Labels) -> Vec<AttemptReport> {
     let after = |at: Monotonic| at.since(trace.started).as_micros() as u64;
     let attempt = |a: &AttemptTrace| AttemptReport {
         upstream: labels.of(&a.upstream),
@@ -221,6 +234,9 @@ fn attempts(trace: &Trace, labels: &Labels) -> Vec<AttemptReport> {
         ended_us: a.ended.map(after),
         outcome: a.outcome.to_string(),
         addresses: a.addresses.clone(),
+        addresses_more: 0,
+        published: a.published,
+        refused: a.refused.iter().map(|refusal| refusal_report(refusal, trace.started)).collect(),
     };
     trace.attempts.iter().map(attempt).collect()
 }

@@ -145,6 +145,11 @@ impl Peers {
         to_close(self.slab.iter().map(|(key, local)| (key, &local.standing)), rank, now)
     }
 
+    /// The connection of the sorter, if there is one.
+    pub fn sorter(&mut self) -> Option<&mut LocalConnection> {
+        self.slab.iter_mut().map(|(_, local)| local).find(|local| local.is_sorter())
+    }
+
     /// The slot that the next connection gets.
     pub fn next_slot(&mut self) -> Slot {
         self.generation = self.generation.wrapping_add(1);

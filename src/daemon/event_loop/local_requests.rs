@@ -1,7 +1,9 @@
 //! Handles messages of processes of this host: requests of operators, orders of the sorter, hints of
 //! readers.
 
-use crate::daemon::admin::{AnswerSource, Composed, FlushSlice, Hint, Message, StatusFacts, status_line};
+use crate::daemon::admin::{
+    AnswerSource, Composed, FlushSlice, Hint, Message, StatusFacts, explanation, family, status_line,
+};
 use crate::daemon::clients::waiting_clients::{Pending, ReplyTo};
 use crate::daemon::event_loop::Daemon;
 use crate::daemon::sources::{Slot, Source};
@@ -9,7 +11,7 @@ use crate::daemon::turn::Budget;
 use hither_control::{Request, Response, SourceKind};
 use hither_net::clock::now;
 use hither_net::seqpacket::Peer;
-use hither_rounds::{Input, PlacedQuery, SenderId};
+use hither_rounds::{Input, PlacedQuery, Question, SenderId};
 use hither_table::{Counter, Monotonic};
 use hither_wire::name::Name;
 use hither_wire::query::Query;
@@ -42,7 +44,7 @@ impl Daemon {
         for _ in 0..MESSAGES_PER_TURN_MAX {
             match self.admin.next_message(slot, now, budget) {
                 Message::None => return,
-                Message::Handled => {}
+                Message::Handled | Message::Explained(_) => {}
                 // The next request is read after the reply, and after requests of other
                 // connections.
                 Message::Request(request, peer) => return self.on_request(slot, request, peer, now),
@@ -90,6 +92,7 @@ impl Daemon {
             Request::Reload => may_change(peer, "reload").map(|()| self.reload.requests.request(slot)),
             Request::ReloadBegun => may_change(peer, "reload").map(|()| self.reload_begun(slot, now)),
             Request::Query { name, rtype } => self.query_for_operator(slot, &name, &rtype, now),
+            Request::Explain { name, rtype } => self.explain_to_operator(slot, &name, &rtype, now),
         };
         if let Err(message) = done {
             self.admin.reply(slot, &Response::Error { message });
@@ -189,6 +192,38 @@ impl Daemon {
         let client = self.clients.wait(Pending::new(&query, ReplyTo::Control(slot), OPERATOR));
         self.admin.add_miss(slot, question, client, now);
         self.tell(now, Input::Ask { client, question: &question, recursion: true });
+        Ok(())
+    }
+}
+
+impl Daemon {
+    /// Tells an operator what is known of a name. Asks no upstream.
+    fn explain_to_operator(
+        &mut self,
+        slot: Slot,
+        name: &str,
+        rtype: &str,
+        now: Monotonic,
+    ) -> Result<(), String> {
+        let parsed: Name = name.parse().map_err(|error| format!("'{name}': {error}"))?;
+        let family = family(rtype).ok_or_else(|| format!("'{rtype}': expected A or AAAA"))?;
+        let question = Question {
+            name: parsed.to_lower(),
+            rtype: family.rtype(),
+            dnssec_ok: false,
+            checking_disabled: false,
+        };
+        let labels = self.admin.labels().clone();
+        let known = self.core.explain(now, &question);
+        let answer = known.as_ref().and_then(|known| known.answer.clone());
+        let explained = known.and_then(|known| explanation(&question, &known, &labels, now));
+        let Some(explained) = explained else {
+            self.admin.reply(slot, &Response::Explained(None));
+            return Ok(());
+        };
+        let (core, executor) = self.executor();
+        let line = answer.and_then(|answer| executor.search_for(&answer, &question, core.rounds()));
+        self.admin.explain(slot, explained, line, now);
         Ok(())
     }
 }

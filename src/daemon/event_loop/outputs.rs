@@ -1,6 +1,6 @@
 //! Executes the actions of the core on the parts of the daemon.
 
-use crate::daemon::admin::{Admin, FoundQuery, Search, has_record, source_of};
+use crate::daemon::admin::{Admin, Search, has_record, source_of};
 use crate::daemon::clients::{Clients, OperatorReply};
 use crate::daemon::core::{Core, Outputs, Sending};
 use crate::daemon::event_loop::Daemon;
@@ -8,7 +8,9 @@ use crate::daemon::reload::Reload;
 use crate::daemon::sources::Slot;
 use crate::daemon::turn::Ready;
 use crate::daemon::upstreams::Upstreams;
-use hither_rounds::{Answer, AttemptId, ClientId, Failure, Input, Note, OrderResult, Rounds, SenderId};
+use hither_rounds::{
+    Answer, AttemptId, ClientId, Failure, Input, Note, OrderResult, Question, Rounds, SenderId,
+};
 use hither_table::Monotonic;
 use mio::Registry;
 use std::sync::mpsc;
@@ -75,22 +77,22 @@ impl Executor<'_> {
         let Some(found) = self.admin.find_query(reply.slot, reply.client) else { return };
         let trace = rounds.trace(&found.question);
         let source = source_of(answer, &found.question.name, trace, found.began, self.admin.labels());
-        let search = self.search_for(answer, &found, rounds);
+        let search = self.search_for(answer, &found.question, rounds);
         self.admin.note_reply(&found, &reply.octets, &source, search, now);
     }
 
     /// Starts the search for the line of a file that an answer comes from, if it comes from a file.
-    fn search_for(
+    pub(super) fn search_for(
         &self,
         answer: &Answer,
-        found: &FoundQuery,
+        question: &Question,
         rounds: &Rounds,
     ) -> Option<mpsc::Receiver<String>> {
         let Answer::Local(local) = answer else { return None };
-        let (name, rtype, is_nodata) = (&found.question.name, found.question.rtype, local.data.is_empty());
+        let (name, rtype, is_nodata) = (&question.name, question.rtype, local.data.is_empty());
         let block = rounds.blocked_by(name).and_then(|position| self.reload.block(position));
         let hosts = self.reload.hosts_file(|hosts| has_record(hosts, name, rtype, is_nodata));
-        Search::of(local, &found.question, hosts, block)?.begin(self.reload.waker())
+        Search::of(local, question, hosts, block)?.begin(self.reload.waker())
     }
 }
 

@@ -5,6 +5,7 @@ use crate::provenance::{Standing, standings};
 use crate::question::Question;
 use crate::reply::Answer;
 use crate::resolver::Rounds;
+use crate::server::Server;
 use crate::trace::{Cause, Earlier, Trace, VersionTrace};
 use hither_table::{Family, FamilyDraft, Key, Monotonic};
 
@@ -37,6 +38,24 @@ pub struct Explained<'t> {
     pub earlier: Earlier,
     /// The live round, else the latest one.
     pub trace: Option<&'t Trace>,
+    /// The upstreams in the order of the bits of [`hither_table::Address::given_by`]; empty if the bits of
+    /// the set mean other upstreams.
+    pub upstreams: Vec<Server>,
+    /// What is due next.
+    pub due: Due,
+}
+
+/// What is due next for a question.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Due {
+    /// When the set expires.
+    pub expiry: Option<Monotonic>,
+    /// From when on a query refreshes the set behind its answer.
+    pub refresh: Option<Monotonic>,
+    /// Until when the set is served after its expiry, if no upstream answers.
+    pub stale_until: Option<Monotonic>,
+    /// When the live round ends at the latest.
+    pub deadline: Option<Monotonic>,
 }
 
 impl Rounds {
@@ -66,8 +85,33 @@ impl Rounds {
         }
         let standings =
             set.as_ref().map(|set| standings(&set.addresses, &set.agreement, set.sorted)).unwrap_or_default();
+        let (due, upstreams) =
+            (self.due(question, set.as_ref()), self.numbered_upstreams(set.as_ref(), origin));
         let trace = self.trace(question);
-        Some(Explained { answer, set, origin, standings, versions, earlier, trace })
+        Some(Explained { answer, set, origin, standings, versions, earlier, trace, upstreams, due })
+    }
+
+    fn due(&self, question: &Question, set: Option<&FamilyDraft>) -> Due {
+        let settings = &self.shared.settings;
+        let deadline = self.live.get(question).and_then(|id| self.rounds.get(id)).map(|round| round.deadline);
+        let Some(set) = set else { return Due { deadline, ..Due::default() } };
+        let expiry = Monotonic::from_ms(set.expire_ms);
+        // As `FamilyView::is_ending`.
+        let refresh = Monotonic::from_ms(set.expire_ms.saturating_sub(u64::from(set.lifetime_s) * 200));
+        let may_be_stale = !settings.stale.is_zero() && set.negative.is_none();
+        Due {
+            expiry: Some(expiry),
+            refresh: settings.prefetch.then_some(refresh),
+            stale_until: may_be_stale.then(|| expiry.plus(settings.stale)),
+            deadline,
+        }
+    }
+
+    /// The upstreams by their numbers, if they have been the same since the set was gathered.
+    fn numbered_upstreams(&self, set: Option<&FamilyDraft>, origin: Origin) -> Vec<Server> {
+        let is_of_these = set.is_some_and(|set| set.round > self.shared.traces.renumbered);
+        let all = self.shared.upstreams.iter().map(|upstream| upstream.server);
+        if is_of_these && origin == Origin::Round { all.collect() } else { Vec::new() }
     }
 
     fn answer_without_a_round(&mut self, question: &Question) -> Option<Answer> {

@@ -33,6 +33,7 @@ impl Rounds {
             .into_iter()
             .map(|server| find(&server).unwrap_or_else(|| Upstream::new(server)))
             .collect();
+        self.shared.traces.renumbered = self.shared.writer.last_version();
         self.shared.groups = Groups::new(routes.clone());
         self.void_restored_of_others();
         let mut after = routes;

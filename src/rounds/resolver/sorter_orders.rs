@@ -11,19 +11,27 @@ use crate::round::Phase;
 use crate::trace::Cause;
 use hither_table::{Address, Counter, FamilyDraft, Key};
 
+/// A set in the order that was measured, and why it is published; `None` if nothing differs.
+struct Ordered {
+    set: FamilyDraft,
+    cause: Option<Cause>,
+}
+
 impl Rounds {
     pub(crate) fn order(&mut self, sender: SenderId, order: &Order) {
         let result = match self.ordered(order) {
             // An order that changes nothing is accepted without a new version. If it were rejected, the
             // sorter would repeat it: it may rank an extra address first, which provenance keeps last.
-            Ok((set, false)) => OrderResult::Applied { version: set.version },
-            Ok((set, true)) => match self.shared.publish(&order.name, order.family, set, Cause::Ordered) {
-                Ok(published) => {
-                    self.adopt_order(order, published.set.clone());
-                    OrderResult::Applied { version: published.set.version }
+            Ok(Ordered { set, cause: None }) => OrderResult::Applied { version: set.version },
+            Ok(Ordered { set, cause: Some(cause) }) => {
+                match self.shared.publish(&order.name, order.family, set, cause) {
+                    Ok(published) => {
+                        self.adopt_order(order, published.set.clone());
+                        OrderResult::Applied { version: published.set.version }
+                    }
+                    Err(error) => OrderResult::Rejected { reason: error.reason(), set_version: None },
                 }
-                Err(error) => OrderResult::Rejected { reason: error.reason(), set_version: None },
-            },
+            }
             Err((reason, set_version)) => OrderResult::Rejected { reason, set_version },
         };
         self.shared.count(match result {
@@ -33,9 +41,9 @@ impl Rounds {
         self.shared.actions.push_back(Action::OrderResult { sender, result });
     }
 
-    /// The table's set in the new order, with extra addresses last, and whether that differs from the
-    /// table's order. An error is the reason, with the set version in the table.
-    fn ordered(&mut self, order: &Order) -> Result<(FamilyDraft, bool), (&'static str, Option<u64>)> {
+    /// The table's set in the new order, and why it is published. An error is the reason, with the set
+    /// version in the table.
+    fn ordered(&mut self, order: &Order) -> Result<Ordered, (&'static str, Option<u64>)> {
         self.remove_void(&order.name);
         let shared = &mut self.shared;
         if order.generation != shared.writer.reader().generation() {
@@ -70,9 +78,10 @@ impl Rounds {
         let agreement = agreement_of(&addresses, set.agreement);
         put_parts_in_order(&mut addresses, &agreement, shared.faults);
         let changes = !set.sorted || set.addresses != addresses || set.agreement != agreement;
+        let cause = changes.then(|| cause(&set, &addresses));
         set.addresses = addresses;
         set.sorted = true;
-        Ok((set, changes))
+        Ok(Ordered { set, cause })
     }
 
     /// Lets a live round continue with the set as it is published now.
@@ -95,4 +104,12 @@ impl Rounds {
             }
         }
     }
+}
+
+/// Why an order is published: it moves addresses or measures them, or it only judges certificates.
+fn cause(set: &FamilyDraft, ordered: &[Address]) -> Cause {
+    let mut pairs = set.addresses.iter().zip(ordered);
+    let is_judged = set.addresses.iter().zip(ordered).any(|(before, after)| before.trust != after.trust);
+    let stays = set.sorted && pairs.all(|(before, after)| before.address == after.address);
+    if stays && is_judged { Cause::Judged } else { Cause::Ordered }
 }
