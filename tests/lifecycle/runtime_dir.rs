@@ -161,6 +161,7 @@ fn a_runtime_directory_that_only_the_service_manager_can_make_has_the_daemon_sta
     std::fs::write(&run, "in the way").expect("written");
     daemon.wait_for("so that the service manager makes the runtime directory");
     assert!(daemon.process.wait().expect("a child").success());
+    assert!(!daemon.log().contains("could not be saved"), "{}", daemon.log());
     // As systemd does for the next start, which Restart=always demands.
     std::fs::remove_file(&run).expect("removable");
     std::fs::create_dir(&run).expect("a directory");

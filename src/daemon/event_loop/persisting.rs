@@ -48,6 +48,14 @@ impl Daemon {
 
     /// Saves the table if that is due, or ends when it has been saved.
     pub(super) fn persist_on_time(&mut self, now: Monotonic) {
+        // First, since it may begin the end of the daemon, which the save below continues.
+        if self.ending.draining.is_none() && self.persist.table.take_check(now) {
+            self.mend_runtime_dir();
+            if self.persist.table.grow(self.core.table(), self.reload.config()) {
+                self.bind_hints_again();
+                self.clients.update_workers(self.core.rounds());
+            }
+        }
         // Changes while the daemon ends are not worth another save.
         while self.ending.draining.is_none() {
             let table = self.table_state();
@@ -58,13 +66,6 @@ impl Daemon {
             }
         }
         self.persist.write_version(self.core.table(), now);
-        if self.ending.draining.is_none() && self.persist.table.take_check(now) {
-            self.mend_runtime_dir();
-            if self.persist.table.grow(self.core.table(), self.reload.config()) {
-                self.bind_hints_again();
-                self.clients.update_workers(self.core.rounds());
-            }
-        }
     }
 
     fn save(&mut self, mark: Mark, now: Monotonic) {
