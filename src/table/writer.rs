@@ -51,7 +51,7 @@ impl Geometry {
     }
 
     /// Lines of data: 3.4 a name, and some chunks for the classes. A name with one address takes
-    /// two lines, with two addresses of each family three. The rest keeps the chunks of a class
+    /// two lines, with two addresses of each family four. The rest keeps the chunks of a class
     /// that shrinks at most two thirds full on average, so that emptying them moves less than one
     /// record for each new one.
     fn lines(self) -> usize {
