@@ -196,8 +196,23 @@ fn doq() {
     write("doq", 30, &[1, 1, 8, 0x1a, 0x2a, 0x3a, 0x4a, 0, 0, 0, 2]);
 }
 
+/// Addresses in an order, then RDATA of an HTTPS record with both lists of hints.
+fn svcb() {
+    let order = [[7; 16], [2; 16], [1; 16]].concat();
+    let hints = |key: u8, size: usize| {
+        let octets: Vec<u8> = [1_u8, 2, 3].iter().flat_map(|end| vec![*end; size]).collect();
+        [&[0, key, 0, octets.len() as u8][..], &octets].concat()
+    };
+    let params = [&[0, 1, 0, 3, 2, b'h', b'2'][..], &hints(4, 4), &[0, 5, 0, 1, 9], &hints(6, 16)].concat();
+    for (n, target) in [&[0][..], b"\x03www\x07example\0"].iter().enumerate() {
+        write("svcb", n, &[&[order.len() as u8][..], &order, &[0, 1], *target, &params].concat());
+        write("svcb", 10 + n, &[&[4, 2, 2, 2, 2, 0, 1][..], *target, &hints(4, 4)].concat());
+    }
+}
+
 fn main() {
     kernel();
+    svcb();
     http2();
     let all = messages::all();
     for (n, message) in all.iter().enumerate() {

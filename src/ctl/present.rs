@@ -6,6 +6,7 @@ use hickory_proto::op::Message as Printed;
 use hither_client::Name;
 use hither_wire::codes::Rtype;
 use hither_wire::message::{Message, Record, Section};
+use hither_wire::svcb::{Param, Svcb};
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -69,22 +70,11 @@ fn generic(record: &Record<'_>) -> String {
 }
 
 /// The data of an SVCB or HTTPS record in presentation form (RFC 9460 section 2.1); `None` if it is
-/// malformed (section 2.2).
+/// malformed.
 fn svcb(rdata: &[u8]) -> Option<String> {
-    let (priority, rest) = number(rdata)?;
-    // TargetName is not compressed (RFC 9460 section 2.2).
-    let end = name_end(rest)?;
-    let target = Name::from_wire(rest.get(..end)?).ok()?;
-    let (mut params, mut last) = (rest.get(end..)?, None);
-    let mut text = format!("{priority} {target}");
-    while !params.is_empty() {
-        let (key, rest) = number(params)?;
-        let (length, rest) = number(rest)?;
-        let (value, rest) = rest.split_at_checked(usize::from(length))?;
-        if last.is_some_and(|last| key <= last) {
-            return None;
-        }
-        (last, params) = (Some(key), rest);
+    let svcb = Svcb::read(rdata)?;
+    let mut text = format!("{} {}", svcb.priority, Name::from_wire(svcb.target).ok()?);
+    for Param { key, value } in svcb.params() {
         text += " ";
         text += &key_name(key);
         match param(key, value)? {
@@ -101,17 +91,6 @@ fn svcb(rdata: &[u8]) -> Option<String> {
 fn number(octets: &[u8]) -> Option<(u16, &[u8])> {
     let (two, rest) = octets.split_first_chunk::<2>()?;
     Some((u16::from_be_bytes(*two), rest))
-}
-
-fn name_end(octets: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        match usize::from(*octets.get(at)?) {
-            0 => return Some(at + 1),
-            length @ 1..=63 => at += 1 + length,
-            _ => return None,
-        }
-    }
 }
 
 /// The name of a SvcParamKey (RFC 9460 section 14.3.2, RFC 9461 and RFC 9540).

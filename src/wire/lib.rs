@@ -22,6 +22,7 @@ pub mod query;
 pub mod reach;
 mod record;
 pub mod spell;
+pub mod svcb;
 pub mod ttl;
 #[cfg(all(feature = "work", debug_assertions))]
 pub mod work;
