@@ -158,6 +158,13 @@ int hither_answered(const hither_set *set);
 /* Returns why upstreams disagree about the set, as bits; 0 if they do not. */
 int hither_disputes(const hither_set *set);
 
+/* Stores pointers to the addresses of an entry in `order`, at most `count` of them, in one order over both families, best first. That is
+ * the order of sort.families in hither.toml(5): by default measured round-trip time over both families, then addresses that were not
+ * measured, then those that cannot be reached. Returns the number of all addresses of the entry, of families that were not requested too.
+ * The order is that of the lookup. If the buffer of the lookup was smaller than *needed, IPv4 addresses come first. The addresses must
+ * still be in the buffer. */
+size_t hither_order(const hither_entry *entry, const hither_address **order, size_t count);
+
 /* Waits until the table has seen more than *changes changes, at most `timeout_ms` milliseconds, and stores their number in *changes.
  * May return earlier with the number unchanged, for instance after a signal. With a timeout of 0 it only reads the number. Another
  * number, even a lower one, means that the table has changed or was replaced.

@@ -9,6 +9,8 @@
 mod connecting;
 #[path = "native/expired.rs"]
 mod expired;
+#[path = "native/families.rs"]
+mod families;
 #[path = "native/getent.rs"]
 mod getent;
 #[path = "native/library.rs"]

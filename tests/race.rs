@@ -11,6 +11,7 @@ mod sim;
 use hither_rounds::mutant::Mutant;
 use hither_table::Writer;
 use sim::chains;
+use sim::families;
 use sim::picks::{Exhaustive, Picks};
 use sim::upstreams::{FATES_LIES, FATES_SMALL};
 use sim::world::{Failures, Outcome, Plan, World, table};
@@ -114,6 +115,18 @@ fn chains_are_what_a_reader_of_the_same_messages_makes_of_them() {
 }
 
 #[test]
+fn a_family_is_withheld_only_where_the_other_is_better() {
+    if let Some(seed) = seed_of("HITHER_SIM_SEED") {
+        return families::run(seed, None);
+    }
+    for seed in 0..seed_of("HITHER_SIM_SEEDS").unwrap_or(1_000) {
+        if catch_unwind(|| families::run(seed, None)).is_err() {
+            panic!("seed {seed:#x}; HITHER_SIM_SEED={seed:#x} cargo test --test race withheld replays it");
+        }
+    }
+}
+
+#[test]
 fn every_planted_fault_is_noticed() {
     let only = std::env::var("HITHER_SIM_MUTANT").ok();
     let mut planted = Mutant::ALL.to_vec();
@@ -154,12 +167,13 @@ fn notices(mutant: Mutant) -> Option<usize> {
     type Kind<'a> = &'a dyn Fn(u64);
     // Seeds of each kind: the number that runs first, and the number in all. A few seeds of one kind
     // notice most faults.
-    let seeded: [(u64, u64, Kind<'_>); 5] = [
+    let seeded: [(u64, u64, Kind<'_>); 6] = [
         (25, 300, &|seed| drop(run_large(seed, &large, table()))),
         (25, 100, &|seed| drop(run_crowded(seed, &crowded, table()))),
         (25, 100, &|seed| drop(run_large(seed, &steady, table()))),
         (25, 100, &|seed| drop(run_large(seed, &mixed, table()))),
         (200, 200, &|seed| chains::run(seed, planted, false)),
+        (50, 200, &|seed| families::run(seed, planted)),
     ];
     // All worlds of one of these plans count as one.
     let exhaustive: [(u64, Kind<'_>); 2] = [

@@ -100,6 +100,42 @@ fn a_closed_port_comes_last_and_a_sorter_that_dies_comes_back() {
     sorted("c.example");
 }
 
+/// One address of each family, of which the IPv6 one is refused: the sorter measures both families, and the
+/// daemon withholds IPv6, since the operator says so.
+#[test]
+fn of_two_families_with_one_address_each_the_one_that_is_refused_is_withheld() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        return support::skip(
+            "of_two_families_with_one_address_each_the_one_that_is_refused_is_withheld",
+            "no ::1",
+        );
+    }
+    let (_doors, port) = doors();
+    let upstream = Upstream::start(|query, _| {
+        let rtype = hither_wire::query::Query::read(query).expect("the daemon's own").qtype();
+        let address = if rtype == Rtype::A { vec![127, 0, 0, 61] } else { [vec![0; 15], vec![1]].concat() };
+        let reply = compose(query, Rcode::NOERROR, 0, |c| {
+            assert!(c.record(Section::Answer, Owner::At(12), rtype, 300, &address));
+        });
+        vec![(0, reply)]
+    });
+    let dir = directory();
+    let sort = format!("[sort]\nprobes = [\"tcp:{port}\"]\nprivate = true\nwithhold = true\n");
+    Daemon::configure(&dir, &[&upstream], &sort);
+    let mut command = Command::new(DAEMON);
+    command.arg("--with-sorter").arg("--config").arg(dir.join("hither.toml"));
+    let daemon = Daemon::spawn(dir, &mut command);
+    let ask = |rtype| daemon.exchange(&ask_for("both.example", rtype, Some(1232), 7));
+    let count = |octets: &[u8]| Message::read(octets).expect("readable").header().ancount;
+    assert_eq!((count(&ask(Rtype::A)), count(&ask(Rtype::AAAA))), (1, 1), "nothing is measured yet");
+    for rtype in ["A", "AAAA"] {
+        daemon.until("both are measured", |d| d.json(&["lookup", "both.example", rtype])["sorted"] == true);
+    }
+    assert_eq!((count(&ask(Rtype::A)), count(&ask(Rtype::AAAA))), (1, 0));
+    let entry = daemon.json(&["lookup", "both.example", "AAAA"]);
+    assert_eq!(entry["addresses"][0]["reachable"], false, "{entry}");
+}
+
 /// A process that may be stopped, and is killed when this is dropped.
 struct Still(Pid);
 

@@ -3,7 +3,7 @@
 //! record.
 #![no_main]
 
-use hither_rounds::{Input, Restore, Rounds, Routes, SavedSet, Settings};
+use hither_rounds::{Input, Limits, Restore, Rounds, Routes, SavedSet, Settings};
 use hither_saved::{Age, Clocks, Header, Reader, Set, Writer};
 use hither_table::{Chain, Geometry, Link, Memory, Monotonic};
 use libfuzzer_sys::fuzz_target;
@@ -58,7 +58,7 @@ fuzz_target!(|octets: &[u8]| {
     let table = hither_table::Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10)
         .expect("a table");
     let mut rounds =
-        Rounds::new(Settings { answers: 8, ..Settings::default() }, Routes::default(), table, Box::new(|| 7));
+        Rounds::new(Settings { limits: Limits { answers: 8, ..Limits::default() }, ..Settings::default() }, Routes::default(), table, Box::new(|| 7));
     let restore = |rounds: &mut Rounds, step: Restore| {
         rounds.handle(NOW, Input::Restore(step));
         while rounds.poll_action().is_some() {}

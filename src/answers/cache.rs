@@ -199,6 +199,23 @@ impl Answers {
         self.make_room();
     }
 
+    /// Puts another form of an answer in its place, which must be as long. It keeps the number, so that a
+    /// review which has not reached the answer yet treats it as before.
+    pub fn replace(&mut self, asked: &Asked<'_>, stored: Arc<Stored>) {
+        let (guard, hash) = (&epoch::pin(), self.reader.hash(asked.name));
+        let Some(before) = self.index.index().find(hash, guard, |node| fits(node, asked)) else { return };
+        let number = before.number().0;
+        let node = Node::new(hash, asked.dnssec_ok, asked.checking_disabled, number, Arc::clone(&stored));
+        if before.take_use() {
+            node.note_use();
+        }
+        self.octets += cost(&stored);
+        self.entries += 1;
+        // Readers find the new one first.
+        self.index.insert(node);
+        self.unlink(hash, |node| node.is_number(number) && !Arc::ptr_eq(&node.stored, &stored));
+    }
+
     /// Evicts answers while there are too many or they take too much memory, the oldest first. Those
     /// that were read go to the end of the queue.
     fn make_room(&mut self) {

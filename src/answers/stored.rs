@@ -1,10 +1,12 @@
 //! One upstream's answer, in the form in which it is stored.
 
 use hither_table::Monotonic;
-use hither_wire::codes::{Rcode, Rtype};
+use hither_wire::codes::{Class, Rcode, Rtype};
 use hither_wire::compose::flags;
 use hither_wire::copy::Copier;
+use hither_wire::header::HEADER_LEN;
 use hither_wire::message::{Message, Record, Section};
+use hither_wire::name::Name;
 use std::time::Duration;
 
 /// Octets of a note after the message: the offset of a TTL (2), and the TTL as received (4).
@@ -99,11 +101,7 @@ impl Stored {
     /// message.
     #[must_use]
     pub fn without_signatures(&self) -> Option<Stored> {
-        let mut octets = vec![0; 12];
-        octets[4..6].copy_from_slice(&1u16.to_be_bytes());
-        octets[6..8].copy_from_slice(&self.counts[0].to_be_bytes());
-        octets[8..10].copy_from_slice(&self.counts[1].to_be_bytes());
-        octets.extend_from_slice(self.octets.get(..usize::from(self.notes_at))?);
+        let octets = self.message();
         let message = Message::read(&octets).ok()?;
         let question = message.question()?;
         let mut out = vec![0; usize::from(u16::MAX)];
@@ -119,6 +117,41 @@ impl Stored {
         let lifetime_s = u32::try_from(lifetime_s).unwrap_or(u32::MAX);
         let message = Message::read(out.get(..len)?).ok()?;
         Stored::new(&message, self.received, lifetime_s, Section::Authority, |record| record.ttl)
+    }
+
+    /// The answer with other RDATA of the same length: `change` gets the owner and the RDATA of each record
+    /// of type `rtype` in the answer section, and returns whether it has changed the RDATA. `None`: nothing
+    /// has changed.
+    #[must_use]
+    pub fn with_rdata(
+        &self,
+        rtype: Rtype,
+        mut change: impl FnMut(&Name, &mut [u8]) -> bool,
+    ) -> Option<Stored> {
+        let message = self.message();
+        let read = Message::read(&message).ok()?;
+        let records = read.records().filter(|record| {
+            record.section == Section::Answer && record.rtype == rtype && record.class == Class::IN
+        });
+        let mut octets = self.octets.clone();
+        let mut changed = false;
+        for record in records {
+            let at = record.rdata_at - HEADER_LEN;
+            if let Some(rdata) = octets.get_mut(at..at + record.rdata.len()) {
+                changed |= change(&record.owner(), rdata);
+            }
+        }
+        changed.then(|| Stored { octets, ..self.clone() })
+    }
+
+    /// The message with a header, as far as it is kept.
+    fn message(&self) -> Vec<u8> {
+        let mut octets = vec![0; HEADER_LEN];
+        octets[4..6].copy_from_slice(&1u16.to_be_bytes());
+        octets[6..8].copy_from_slice(&self.counts[0].to_be_bytes());
+        octets[8..10].copy_from_slice(&self.counts[1].to_be_bytes());
+        octets.extend_from_slice(self.octets.get(..usize::from(self.notes_at)).unwrap_or_default());
+        octets
     }
 
     /// The answer for a name that exists although the upstream may deny it: NXDOMAIN without a CNAME

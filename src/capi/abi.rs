@@ -124,8 +124,13 @@ pub unsafe extern "C" fn hither_lookup(
             let a = set_of(found, Family::A, &mut arena);
             let aaaa = set_of(found, Family::Aaaa, &mut arena);
             let (Ok(mut a), Ok(mut aaaa)) = (a, aaaa) else { return RANGE };
-            judge(entry, Family::A, &mut a, &mut arena);
-            judge(entry, Family::Aaaa, &mut aaaa, &mut arena);
+            let wanted = match (a.known, aaaa.known) {
+                (1, 1) => Wanted::Both,
+                (1, _) => Wanted::One(Family::A),
+                _ => Wanted::One(Family::Aaaa),
+            };
+            judge(found, Family::A, wanted, &mut a, &mut arena);
+            judge(found, Family::Aaaa, wanted, &mut aaaa, &mut arena);
             out.write(Entry { version: entry.version(), a, aaaa });
         }
         match freshness {
@@ -181,22 +186,39 @@ fn size_of_parts(entry: &hither_table::Entry<'_>) -> usize {
 
 /// The size in octets of what [`judge`] stores.
 fn size_of_judgements(entry: &hither_table::Entry<'_>) -> usize {
-    let of = |family| entry.family(family).filter(|set| !set.is_empty()).map_or(0, |set| set.len() + 2);
+    let of =
+        |family| entry.family(family).filter(|set| !set.is_empty()).map_or(0, |set| judgements_of(set.len()));
     of(Family::A) + of(Family::Aaaa)
 }
 
-/// Stores how far upstreams agree, and the verdict on each address. A buffer that is only large enough
-/// for the rest, as programs of earlier versions may have it, goes without.
-fn judge(entry: &hither_table::Entry<'_>, family: Family, into: &mut Set, arena: &mut Arena<'_>) {
+/// The octets that [`judge`] stores for a set of so many addresses: two, one for each address, and two for
+/// its place in the order over both families.
+const fn judgements_of(addresses: usize) -> usize {
+    2 + 3 * addresses
+}
+
+/// Stores how far upstreams agree, the verdict on each address, and the order over both families. A buffer
+/// that is only large enough for the rest, as programs of earlier versions may have it, goes without.
+fn judge(found: &Found<'_>, family: Family, wanted: Wanted, into: &mut Set, arena: &mut Arena<'_>) {
+    let entry = &found.entry;
     let set = entry.family(family).filter(|set| !set.is_empty() && into.known == 1);
     let Some(set) = set else { return };
     let agreement = set.agreement();
     let judgements = set.addresses().map(|own| own.trust as u8 | own.sources << 3);
     let octets = [agreement.answered, agreement.disputes].into_iter().chain(judgements);
-    let Ok(place) = arena.take::<u8>(set.len() + 2) else { return };
+    let Ok(place) = arena.take::<u8>(judgements_of(set.len())) else { return };
     for (n, octet) in octets.enumerate().take(set.len() + 2) {
-        // SAFETY: memory for that many octets was just given out.
+        // SAFETY: memory for that many octets, and for two more of each address, was just given out.
         unsafe { place.add(n).write(octet) };
+    }
+    let both = entry.places(wanted, found.families.order).enumerate();
+    for (at, (n, _)) in both.filter(|(_, (n, own))| Family::of(&own.address) == family && *n < set.len()) {
+        let [low, high] = (at as u16).to_le_bytes();
+        // SAFETY: as above; `n` is the place of an address of the set.
+        unsafe {
+            place.add(set.len() + 2 + 2 * n).write(low);
+            place.add(set.len() + 3 + 2 * n).write(high);
+        }
     }
     // The arena gives out memory in ascending order.
     let offset = (place as usize).wrapping_sub(into.addresses as usize);
@@ -267,10 +289,10 @@ fn address_of(address: &hither_table::Address) -> Address {
 /// # Safety
 /// `set` is null, or was filled by `hither_lookup` with a buffer that is still there.
 unsafe fn judgement(set: *const Set, at: usize) -> u8 {
-    // SAFETY: as the caller promises. The offset leads to `count + 2` octets in the buffer.
+    // SAFETY: as the caller promises. The offset leads to that many octets in the buffer.
     unsafe {
         let Some(set) = set.as_ref() else { return 0 };
-        if set.judgements == 0 || at >= set.count as usize + 2 {
+        if set.judgements == 0 || at >= judgements_of(set.count as usize) {
             return 0;
         }
         *set.addresses.cast::<u8>().add(set.judgements as usize + at)
@@ -315,6 +337,40 @@ pub unsafe extern "C" fn hither_answered(set: *const Set) -> c_int {
 pub unsafe extern "C" fn hither_disputes(set: *const Set) -> c_int {
     // SAFETY: as the caller promises.
     c_int::from(unsafe { judgement(set, 1) })
+}
+
+/// Stores pointers to at most `count` addresses of an entry, in the order over both families. Returns the
+/// number of all its addresses.
+///
+/// # Safety
+/// `entry` is null, or was filled by `hither_lookup` with a buffer that is still there; `order` is null or
+/// has `count` places that may be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hither_order(
+    entry: *const Entry,
+    order: *mut *const Address,
+    count: usize,
+) -> usize {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let Some(entry) = entry.as_ref() else { return 0 };
+        let sets = [&entry.a, &entry.aaaa];
+        let are_judged = sets.iter().all(|set| set.count == 0 || set.judgements != 0);
+        let mut before = 0;
+        for set in sets {
+            let own = set.count as usize;
+            for n in 0..own {
+                let octet = |at: usize| judgement(set, own + 2 + 2 * n + at);
+                let judged = usize::from(u16::from_le_bytes([octet(0), octet(1)]));
+                let place = if are_judged { judged } else { before + n };
+                if place < count && !order.is_null() {
+                    order.add(place).write(set.addresses.add(n));
+                }
+            }
+            before += own;
+        }
+        before
+    }
 }
 
 /// Waits until the table has seen more than `*changes` changes, at most `timeout_ms` milliseconds, and

@@ -43,9 +43,9 @@ use hither_table::Recheck;
 use hither_table::network::{self, Network};
 pub use hither_table::paths::RUNTIME_DIR;
 pub use hither_table::{
-    Address, Agreement, Counter, Counters, Family, FamilyView, Follower, Freshness, Key, Monotonic, Negative,
-    NoEntry, OpenError, Reader, Rtt, Scan, Snapshot, StaleTime, State, Step, Trust, Use, VerifyReport,
-    Wanted,
+    Address, Agreement, Counter, Counters, Family, FamilyOrder, FamilyPolicy, FamilyView, Follower,
+    Freshness, Key, Monotonic, Negative, NoEntry, OpenError, Reader, Rtt, Scan, Snapshot, StaleTime, State,
+    Step, Trust, Use, VerifyReport, Wanted,
 };
 pub use hither_wire::name::Name;
 use std::path::{Path, PathBuf};
@@ -153,6 +153,24 @@ impl Table {
     #[must_use]
     pub fn stale_time(&self) -> StaleTime {
         self.current.with(Reader::stale_time)
+    }
+
+    /// The addresses of an entry for a program that takes both families, in the order that the daemon's
+    /// configuration says (`sort.families`): by default by measured round-trip time over both. Makes no
+    /// system call.
+    ///
+    /// A reload of the daemon changes the order at once. The table of an older daemon has IPv4 first.
+    pub fn ordered<'s>(
+        &self,
+        entry: &'s Snapshot,
+        wanted: Wanted,
+    ) -> impl Iterator<Item = Address> + use<'s> {
+        entry.entry().ordered(wanted, self.families().order)
+    }
+
+    /// How programs are to use the two families of a name, as the daemon's configuration says.
+    pub fn families(&self) -> FamilyPolicy {
+        self.current.with(Reader::families)
     }
 
     /// Whether the calling thread is in another network namespace than the answers hold in. Makes a

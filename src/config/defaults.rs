@@ -4,6 +4,7 @@ use super::{
     Config, Findings, HOSTS_FILE, Hosts, Limits, Listen, Network, Probe, Sort, State, Table, Upstreams,
 };
 use hither_rounds::Settings;
+use hither_table::FamilyOrder;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -40,6 +41,9 @@ impl Default for Config {
                 private: false,
                 rate: 200,
                 hysteresis: Duration::from_millis(2),
+                families: FamilyOrder::Measured,
+                family_margin: Duration::from_millis(25),
+                withhold: false,
             },
             level: log::LevelFilter::Info,
             findings: Findings::default(),

@@ -3,8 +3,8 @@
 
 use super::upstream::{CaFile, CertificateName, ConnectAddress, PinText, UpstreamAddress, VerifyWord};
 use super::values::{
-    AtLeastOne, BlockAnswer, Blocked, Covers, DenyWord, Level, ListenAddress, LocalFile, Mode, Network,
-    Probe, Suffix, Suffixes, Time,
+    AtLeastOne, BlockAnswer, Blocked, Covers, DenyWord, FamiliesWord, Level, ListenAddress, LocalFile, Mode,
+    Network, Probe, Suffix, Suffixes, Time,
 };
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -123,6 +123,9 @@ pub(super) struct SortFile {
     pub private: Option<bool>,
     pub rate: Option<AtLeastOne>,
     pub hysteresis: Option<Time>,
+    pub families: Option<FamiliesWord>,
+    pub family_margin: Option<Time>,
+    pub withhold: Option<bool>,
 }
 
 #[derive(Deserialize, Default)]

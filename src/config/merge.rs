@@ -6,14 +6,16 @@ use super::values::Blocked;
 use super::{Block, Config};
 use hither_local::Match;
 
+/// Sets a key that the file has.
+fn set<T, F: Into<T>>(place: &mut T, value: Option<F>) {
+    if let Some(value) = value {
+        *place = value.into();
+    }
+}
+
 impl Config {
     /// Sets the keys that `file` has; other keys stay as they are.
     pub(super) fn merge(&mut self, file: File, upstreams: &mut Gathered) {
-        fn set<T, F: Into<T>>(place: &mut T, value: Option<F>) {
-            if let Some(value) = value {
-                *place = value.into();
-            }
-        }
         let File {
             runtime_dir,
             state_dir,
@@ -60,7 +62,7 @@ impl Config {
         set(&mut s.deadline, round.deadline);
         set(&mut s.negative_grace, round.negative_grace);
         set(&mut s.deny, round.deny);
-        set(&mut s.answers, cache.entries);
+        set(&mut s.limits.answers, cache.entries);
         set(&mut s.min_ttl, cache.min_ttl);
         set(&mut s.max_ttl, cache.max_ttl);
         set(&mut s.max_negative_ttl, cache.max_negative_ttl);
@@ -71,6 +73,11 @@ impl Config {
         set(&mut s.prefetch, cache.prefetch);
         self.table.entries = table.entries.map(usize::from).or(self.table.entries);
         set(&mut self.table.mode, table.mode);
+        self.merge_sort(sort);
+        set(&mut self.level, log.level.map(|level| level.0));
+    }
+
+    fn merge_sort(&mut self, sort: file::SortFile) {
         set(&mut self.sort.enabled, sort.enabled);
         set(&mut self.sort.probes, sort.probes);
         set(&mut self.sort.timeout, sort.timeout);
@@ -78,7 +85,12 @@ impl Config {
         set(&mut self.sort.private, sort.private);
         set(&mut self.sort.rate, sort.rate.map(|rate| u32::try_from(rate.0).unwrap_or(u32::MAX)));
         set(&mut self.sort.hysteresis, sort.hysteresis);
-        set(&mut self.level, log.level.map(|level| level.0));
+        set(&mut self.sort.family_margin, sort.family_margin);
+        set(&mut self.sort.withhold, sort.withhold);
+        set(&mut self.sort.families, sort.families);
+        self.settings.families.order = self.sort.families;
+        let margin_us = u32::try_from(self.sort.family_margin.as_micros()).unwrap_or(u32::MAX);
+        self.settings.families.withhold_above_us = self.sort.withhold.then_some(margin_us);
     }
 
     fn merge_rebinding(&mut self, file: file::RebindingFile) {

@@ -26,6 +26,7 @@ use crate::host::files;
 use file::File;
 use hither_local::{Match, Verdict};
 use hither_rounds::Settings;
+use hither_table::FamilyOrder;
 use hither_wire::name::Name;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -188,6 +189,12 @@ pub struct Sort {
     pub rate: u32,
     /// The least gain in round-trip time for which the order of addresses changes.
     pub hysteresis: Duration,
+    /// How programs order both families of a name.
+    pub families: FamilyOrder,
+    /// How much a family must be slower than the other one to be withheld.
+    pub family_margin: Duration,
+    /// Whether a family is withheld where the other one is better.
+    pub withhold: bool,
 }
 
 impl Config {

@@ -211,6 +211,13 @@ fn every_wrong_value_says_what_was_expected() {
         ("[table]\nentries = 99999999\n", "16777216"),
         ("[sort]\nprobes = [\"tls:443\"]\n", "not in this version"),
         ("[sort]\nprobes = [\"tcp:0\"]\n", "expected \"icmp\""),
+        (
+            "[sort]\nfamilies = \"both\"\n",
+            "2:12: 'both' is not an order of families; expected \"measured\", \"v6\"",
+        ),
+        ("[sort]\nfamilies = 6\n", "expected a text in quotes"),
+        ("[sort]\nfamily_margin = 25\n", "with its unit"),
+        ("[sort]\nwithhold = \"on\"\n", "write withhold = true"),
         ("[[domain]]\nnames = [\"a..b\"]\nupstreams = []\n", "'a..b' is not a domain name"),
         (
             "[[domain]]\nnames = [\"corp.example\"]\nupstreams = []\n",

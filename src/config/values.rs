@@ -4,6 +4,7 @@
 use super::address::Endpoint;
 use hither_local::{Match, NotAName, ParsedName, Verdict, parse_name};
 use hither_rounds::Deny;
+use hither_table::FamilyOrder;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -207,6 +208,27 @@ impl<'de> Deserialize<'de> for DenyWord {
             "any" => Ok(DenyWord(Deny::Any)),
             other => Err(D::Error::custom(format!("'{other}' is unknown; expected \"agreed\" or \"any\""))),
         }
+    }
+}
+
+/// The order over both families (`sort.families`).
+#[derive(Clone, Copy)]
+pub(super) struct FamiliesWord(FamilyOrder);
+
+impl From<FamiliesWord> for FamilyOrder {
+    fn from(word: FamiliesWord) -> FamilyOrder {
+        word.0
+    }
+}
+
+impl<'de> Deserialize<'de> for FamiliesWord {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        let known = FamilyOrder::ALL.into_iter().find(|order| order.as_str() == word);
+        let expected = "expected \"measured\", \"v6\", \"v4\" or \"as_is\"";
+        known
+            .map(FamiliesWord)
+            .ok_or_else(|| D::Error::custom(format!("'{word}' is not an order of families; {expected}")))
     }
 }
 

@@ -368,6 +368,7 @@ fn source_text(report: &QueryReport) -> String {
         }
         // The word of a newer daemon.
         (SourceKind::Other(word), _) if !report.from_cache && !word.is_empty() => format!("from {word}"),
+        (SourceKind::Cache, Some(detail)) => format!("from the cache, {detail},"),
         _ if report.from_cache => "from the cache".to_owned(),
         _ => "from upstreams".to_owned(),
     }

@@ -1,6 +1,8 @@
 //! An entry as `hitherctl` prints it: as JSON, whose fields do not change, and as text.
 
-use hither_client::{Agreement, Family, FamilyView, Monotonic, Name, Rtt, Snapshot, StaleTime, Trust, Use};
+use hither_client::{
+    Agreement, Family, FamilyOrder, FamilyView, Monotonic, Name, Rtt, Snapshot, StaleTime, Trust, Use, Wanted,
+};
 use serde::Serialize;
 use std::fmt;
 use std::net::IpAddr;
@@ -33,6 +35,16 @@ struct ShownSet {
     /// after the first 22.
     dissenters: Vec<u32>,
     addresses: Vec<ShownAddress>,
+    /// Only of a lookup of both families, if both have addresses.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    both: Option<Both>,
+}
+
+/// The addresses of both families in the order that programs use which take both.
+#[derive(Clone, Serialize, Debug)]
+pub(super) struct Both {
+    families: &'static str,
+    order: Vec<IpAddr>,
 }
 
 impl ShownSet {
@@ -43,7 +55,27 @@ impl ShownSet {
             disputes: agreement.reasons().collect(),
             dissenters: (0..32).filter(|n| agreement.dissenters >> n & 1 != 0).map(|n| n + 1).collect(),
             addresses,
+            both: None,
         }
+    }
+}
+
+impl Both {
+    /// The order over both families of a record, if both have addresses.
+    pub fn of(snapshot: &Snapshot, order: FamilyOrder) -> Option<Both> {
+        let has_addresses = |family| snapshot.family(family).is_some_and(|set| !set.is_empty());
+        let has_both = has_addresses(Family::A) && has_addresses(Family::Aaaa);
+        has_both.then(|| Both {
+            families: order.as_str(),
+            order: snapshot.ordered(Wanted::Both, order).map(|own| own.address).collect(),
+        })
+    }
+}
+
+impl fmt::Display for Both {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let order: Vec<String> = self.order.iter().map(ToString::to_string).collect();
+        write!(f, "both families ({}): {}", self.families, order.join(", "))
     }
 }
 
@@ -72,6 +104,12 @@ impl Entry {
     pub fn of(snapshot: &Snapshot, family: Family, stale: StaleTime, now: Monotonic) -> Option<Entry> {
         let view = snapshot.family(family).filter(|view| view.usable(stale, now) != Use::Never)?;
         Some(Entry::from_view(text(snapshot.name()), rtype(family), &view, now))
+    }
+
+    /// The entry together with the order over both families.
+    pub fn with_both(mut self, both: Option<&Both>) -> Entry {
+        self.set.both = both.cloned();
+        self
     }
 
     fn from_view(name: String, rtype: &'static str, view: &FamilyView<'_>, now: Monotonic) -> Entry {

@@ -1,6 +1,6 @@
 //! Verbs that read the table, without the daemon: `lookup`, `dump`, `verify` and `stats`.
 
-use super::entry::Entry;
+use super::entry::{Both, Entry};
 use super::{Context, End};
 use hither_client::{Counter, Family, Name, NoEntry, Snapshot};
 use hither_control::counted;
@@ -40,12 +40,16 @@ pub(super) fn lookup(
             return Err(End::Failed(format!("{name} changes too fast to be read")));
         }
     }
+    let both = if family.is_none() { Both::of(&snapshot, table.families().order) } else { None };
     let families = family.map_or_else(|| vec![Family::A, Family::Aaaa], |family| vec![family]);
     let (stale, now) = (table.stale_time(), now());
-    let entries: Vec<Entry> =
-        families.into_iter().filter_map(|family| Entry::of(&snapshot, family, stale, now)).collect();
+    let entries = families.into_iter().filter_map(|family| Entry::of(&snapshot, family, stale, now));
+    let entries: Vec<Entry> = entries.map(|entry| entry.with_both(both.as_ref())).collect();
     for entry in &entries {
         print(context, out, entry)?;
+    }
+    if let Some(both) = both.filter(|_| !context.json) {
+        writeln!(out, "{both}")?;
     }
     Ok(match entries.as_slice() {
         [] => not_in_table(name),

@@ -13,7 +13,7 @@ use hither_rounds::{
     Action, Answer, AttemptId, ClientId, Explained, Failure, Input, Note, OrderResult, PlacedQuery, Question,
     Rounds, Routes, SenderId, Server, Settings, Transport, Upkeep,
 };
-use hither_table::{Counters, Monotonic, Place, Writer};
+use hither_table::{Counters, Monotonic, Place, Withheld, Writer};
 use hither_wire::query::Query;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -172,6 +172,11 @@ impl Core {
     /// Whether an entry was restored from before the restart and has not been renewed since.
     pub fn is_restored(&mut self, question: &Question) -> bool {
         self.rounds.is_restored(question)
+    }
+
+    /// Why the family of a question is withheld from clients now.
+    pub fn withheld(&mut self, now: Monotonic, question: &Question) -> Option<Withheld> {
+        self.rounds.withheld(now, question)
     }
 
     /// The place in the table where the answer to a query may be. See [`Rounds::place`].

@@ -8,7 +8,9 @@ use crate::unmapped::Unmapped;
 use core::net::SocketAddr;
 use hither_table::layout::HINT;
 use hither_table::paths::HINT_SOCKET;
-use hither_table::{Entry, Family, Freshness, Key, Monotonic, NoEntry, Shape, StaleTime, View, Wanted};
+use hither_table::{
+    Entry, Family, FamilyPolicy, Freshness, Key, Monotonic, NoEntry, Shape, StaleTime, View, Wanted,
+};
 use hither_wire::name::{NAME_MAX, Name};
 
 /// An entry that was found, and how fresh it is.
@@ -20,6 +22,8 @@ pub struct Found<'r> {
     pub freshness: Freshness,
     /// For how long addresses that have expired may be used.
     pub stale: StaleTime,
+    /// How both families are to be used.
+    pub families: FamilyPolicy,
     /// The time of the lookup.
     pub now: Monotonic,
 }
@@ -53,11 +57,11 @@ impl Handle {
             Some(unmapped) => self.find_unmapped(unmapped, &key, now, out)?,
             None => self.find_mapped(&key, wanted, now, out)?,
         };
-        Ok(found.map(|(shape, stale)| {
+        Ok(found.map(|(shape, Rules { stale, families })| {
             let entry = Entry::of(out, shape);
             let freshness = entry.freshness(wanted, stale, now);
             self.hint(name, &entry, wanted, now);
-            Found { entry, freshness, stale, now }
+            Found { entry, freshness, stale, families, now }
         }))
     }
 
@@ -69,7 +73,7 @@ impl Handle {
         wanted: Wanted,
         now: Monotonic,
         out: &mut [u64],
-    ) -> Result<Result<(Shape, StaleTime), NoEntry>, Unusable> {
+    ) -> Result<Result<(Shape, Rules), NoEntry>, Unusable> {
         let mut found = Err(NoEntry::Busy);
         for _ in 0..2 {
             let before = self.current();
@@ -84,8 +88,8 @@ impl Handle {
                     }
                 }
                 Ok(other) => {
-                    let is_fresh = other.is_ok_and(|(shape, stale)| {
-                        Entry::of(out, shape).freshness(wanted, stale, now) == Freshness::Fresh
+                    let is_fresh = other.is_ok_and(|(shape, rules)| {
+                        Entry::of(out, shape).freshness(wanted, rules.stale, now) == Freshness::Fresh
                     });
                     let is_final = is_fresh || matches!(other, Err(NoEntry::Busy | NoEntry::TooLarge));
                     found = other;
@@ -109,7 +113,7 @@ impl Handle {
         key: &Key,
         now: Monotonic,
         out: &mut [u64],
-    ) -> Result<Result<(Shape, StaleTime), NoEntry>, Unusable> {
+    ) -> Result<Result<(Shape, Rules), NoEntry>, Unusable> {
         match unmapped?.find(key, out) {
             // The table was replaced since it was opened.
             Err(NoEntry::Replaced) => match self.unmapped(now) {
@@ -233,8 +237,15 @@ impl Handle {
     }
 }
 
-/// Copies the entry of `key` into `out`; returns its shape, and for how long it may be used after it
-/// has expired.
-fn found_in(view: View<'_>, key: &Key, out: &mut [u64]) -> Result<(Shape, StaleTime), NoEntry> {
-    view.find(key, out).map(|entry| (entry.shape(), view.stale_time()))
+/// What the header says of the use of entries.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules {
+    pub stale: StaleTime,
+    pub families: FamilyPolicy,
+}
+
+/// Copies the entry of `key` into `out`; returns its shape, and what the header says of its use.
+fn found_in(view: View<'_>, key: &Key, out: &mut [u64]) -> Result<(Shape, Rules), NoEntry> {
+    let rules = Rules { stale: view.stale_time(), families: view.families() };
+    view.find(key, out).map(|entry| (entry.shape(), rules))
 }

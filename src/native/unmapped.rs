@@ -5,9 +5,10 @@
 //! their numbers.
 
 use crate::handle::{Handle, Unusable, check_clock};
+use crate::look::Rules;
 use crate::sys::{self, Opened};
 use hither_table::layout::ACTIVITY_WORDS;
-use hither_table::{Head, Key, Monotonic, NoEntry, Plan, Shape, Source, StaleTime, UnmappedTable};
+use hither_table::{Head, Key, Monotonic, NoEntry, Plan, Shape, Source, UnmappedTable};
 
 /// An open table whose header has been read.
 pub(crate) struct Unmapped {
@@ -51,11 +52,12 @@ impl Handle {
 }
 
 impl Unmapped {
-    /// Finds an entry as [`hither_table::View::find`] does.
+    /// Finds an entry as [`hither_table::View::find`] does, and how both families are to be used.
     #[cold]
-    pub fn find(&self, key: &Key, out: &mut [u64]) -> Result<(Shape, StaleTime), NoEntry> {
+    pub fn find(&self, key: &Key, out: &mut [u64]) -> Result<(Shape, Rules), NoEntry> {
         let found = UnmappedTable::new(&self.table, &self.plan).find(key, None, out);
-        found.map(|shape| (shape, self.head.stale_time()))
+        let rules = Rules { stale: self.head.stale_time(), families: self.head.families() };
+        found.map(|shape| (shape, rules))
     }
 
     /// See [`hither_table::View::activity`]; `None` if the file has been truncated.

@@ -6,7 +6,7 @@ use crate::answer::{FAMILIES, Verdict, resolve, set};
 use core::ffi::{CStr, c_char, c_int};
 use core::net::IpAddr;
 use core::ptr::null_mut;
-use hither_native::{Arena, Errno, Full, Plain, host_name};
+use hither_native::{Arena, Errno, Found, Full, Plain, host_name};
 use hither_table::{Entry, Family, FamilyView, Monotonic, Wanted};
 use libc::{AF_INET, AF_INET6, hostent};
 
@@ -78,7 +78,9 @@ impl Outcome {
     }
 }
 
-/// Answers `getaddrinfo` without a family: the addresses of both, as a list in the order of the table.
+/// Answers `getaddrinfo` without a family: the addresses of both, as a list in the order that the table
+/// has for both (`sort.families`), without a family that is withheld (`sort.withhold`). A program that
+/// asks for one family gets it from the functions below in any case.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _nss_hither_gethostbyname4_r(
     name: *const c_char,
@@ -109,10 +111,10 @@ unsafe fn find_tuples(
     }
     // SAFETY: as the caller promises.
     unsafe {
-        let verdict = resolve(CStr::from_ptr(name).to_bytes(), Wanted::Both, &mut |entry, now| {
+        let verdict = resolve(CStr::from_ptr(name).to_bytes(), Wanted::Both, &mut |found| {
             let mut arena = Arena::new(buffer.cast(), len);
-            store_ttl(ttl, entry, Wanted::Both, now);
-            tuples(entry, &mut arena, list)
+            store_ttl(ttl, &found.entry, Wanted::Both, found.now);
+            tuples(found, &mut arena, list)
         });
         Outcome::of(verdict)
     }
@@ -122,29 +124,35 @@ unsafe fn find_tuples(
 ///
 /// # Safety
 /// `list` may be read and written; it contains null or points to a tuple.
-unsafe fn tuples(entry: &Entry<'_>, arena: &mut Arena<'_>, list: *mut *mut Tuple) -> Result<(), Full> {
+unsafe fn tuples(found: &Found<'_>, arena: &mut Arena<'_>, list: *mut *mut Tuple) -> Result<(), Full> {
+    let (entry, policy) = (&found.entry, found.families);
     let mut place = list;
     let mut name: *mut c_char = null_mut();
-    for set in FAMILIES.into_iter().filter_map(|family| set(entry, family, Wanted::Both)) {
+    for address in entry.ordered(wanted(found), policy.order) {
         if name.is_null() {
+            let set = entry.family(Family::of(&address.address)).ok_or(Full)?;
             name = text_of(host_names_to_first_address(entry, &set).last().unwrap_or_default(), arena)?;
         }
-        for address in set.addresses() {
-            let (family, octets) = octets_of(address.address);
-            // SAFETY: `place` is glibc's place for the list, or the `next` of a tuple in the
-            // buffer.
-            unsafe {
-                if (*place).is_null() {
-                    *place = arena.take(1)?;
-                }
-                let tuple = *place;
-                // All fields are written, since glibc does not initialise `next` of its tuple.
-                tuple.write(Tuple { next: null_mut(), name, family, address: octets, scope: 0 });
-                place = &raw mut (*tuple).next;
+        let (family, octets) = octets_of(address.address);
+        // SAFETY: `place` is glibc's place for the list, or the `next` of a tuple in the buffer.
+        unsafe {
+            if (*place).is_null() {
+                *place = arena.take(1)?;
             }
+            let tuple = *place;
+            // All fields are written, since glibc does not initialise `next` of its tuple.
+            tuple.write(Tuple { next: null_mut(), name, family, address: octets, scope: 0 });
+            place = &raw mut (*tuple).next;
         }
     }
     Ok(())
+}
+
+/// The families of an entry that are not withheld; at least one.
+fn wanted(found: &Found<'_>) -> Wanted {
+    let is_withheld = |family: &Family| found.entry.withheld(*family, found.families, found.now).is_some();
+    let withheld = FAMILIES.into_iter().find(is_withheld);
+    withheld.map_or(Wanted::Both, |family| Wanted::One(family.other()))
 }
 
 /// The names that lead to the first address, from the requested one to the canonical one. Names
@@ -238,10 +246,10 @@ unsafe fn find_host(
     let wanted = Wanted::One(family);
     // SAFETY: as the caller promises.
     unsafe {
-        let verdict = resolve(CStr::from_ptr(name).to_bytes(), wanted, &mut |entry, now| {
+        let verdict = resolve(CStr::from_ptr(name).to_bytes(), wanted, &mut |found| {
             let mut arena = Arena::new(buffer.cast(), len);
-            let filled = host_of(entry, family, &mut arena)?;
-            store_ttl(ttl, entry, wanted, now);
+            let filled = host_of(&found.entry, family, &mut arena)?;
+            store_ttl(ttl, &found.entry, wanted, found.now);
             if !canonical.is_null() {
                 *canonical = filled.h_name;
             }

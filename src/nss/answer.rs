@@ -2,7 +2,7 @@
 //! NSS module.
 
 use crate::search::{Asked, NOALIASES, Rules, walk};
-use hither_native::{Full, Handle, Resolver, host_name, is_in_environment, is_special};
+use hither_native::{Found, Full, Handle, Resolver, host_name, is_in_environment, is_special};
 use hither_table::{Entry, Family, FamilyView, Monotonic, Negative, NoEntry, Wanted};
 use hither_wire::name::Name;
 
@@ -35,7 +35,7 @@ impl Verdict {
 }
 
 /// Stores a found entry in the caller's buffer.
-pub type Fill<'f> = dyn FnMut(&Entry<'_>, Monotonic) -> Result<(), Full> + 'f;
+pub type Fill<'f> = dyn FnMut(&Found<'_>) -> Result<(), Full> + 'f;
 
 /// Looks up `text`, and has `fill` store the entry that is found.
 pub fn resolve(text: &[u8], wanted: Wanted, fill: &mut Fill<'_>) -> Verdict {
@@ -89,7 +89,7 @@ fn search(
         match HANDLE.look(name, wanted, room) {
             Ok(Ok(found)) => {
                 if found.is_answer(wanted, has_asked) {
-                    return Some(verdict(&found.entry, wanted, found.now, fill));
+                    return Some(verdict(&found, wanted, fill));
                 }
             }
             Ok(Err(NoEntry::TooLarge)) => return None,
@@ -104,7 +104,8 @@ fn search(
 }
 
 /// The verdict for an entry. Addresses are stored by `fill`.
-fn verdict(entry: &Entry<'_>, wanted: Wanted, now: Monotonic, fill: &mut Fill<'_>) -> Verdict {
+fn verdict(result: &Found<'_>, wanted: Wanted, fill: &mut Fill<'_>) -> Verdict {
+    let (entry, now) = (&result.entry, result.now);
     let (mut found, mut denied, mut alias) = (false, false, false);
     for family in FAMILIES {
         let Some(set) = entry.family(family) else { continue };
@@ -118,7 +119,7 @@ fn verdict(entry: &Entry<'_>, wanted: Wanted, now: Monotonic, fill: &mut Fill<'_
         alias |= set.is_empty() && set.chain(0).next().is_some();
     }
     match (found, denied, alias) {
-        (true, ..) => fill(entry, now).map_or(Verdict::Full, |()| Verdict::Found),
+        (true, ..) => fill(result).map_or(Verdict::Full, |()| Verdict::Found),
         (false, true, _) => Verdict::NoName,
         (false, false, true) => Verdict::Alias,
         (false, false, false) => Verdict::NoData,

@@ -143,6 +143,11 @@ impl Faults {
         self.has(Mutant::ChasedLinksDoNotAge)
     }
 
+    /// Whether a family is withheld although the other one is too.
+    pub fn may_withhold_both(self) -> bool {
+        self.has(Mutant::WithholdsBothFamilies)
+    }
+
     /// Whether attempts stay open when their round no longer needs them.
     pub fn may_keep_attempts(self) -> bool {
         self.has(Mutant::KeepsAttemptsAfterTheEnd)

@@ -71,11 +71,12 @@ pub enum Mutant {
     DisputeLosesTheGoodPart,
     VerdictsSurviveAChange,
     DenialsAreNoDispute,
+    WithholdsBothFamilies,
 }
 
 impl Mutant {
     /// Every planted fault, for tests that try them all.
-    pub const ALL: [Mutant; 66] = [
+    pub const ALL: [Mutant; 67] = [
         Mutant::DuplicateReply,
         Mutant::LostFallback,
         Mutant::DeadlineOffByOne,
@@ -142,5 +143,6 @@ impl Mutant {
         Mutant::DisputeLosesTheGoodPart,
         Mutant::VerdictsSurviveAChange,
         Mutant::DenialsAreNoDispute,
+        Mutant::WithholdsBothFamilies,
     ];
 }

@@ -8,7 +8,7 @@ mod local_names;
 
 use hither_answers::Stored;
 use hither_local::LocalAnswer;
-use hither_table::{Family, FamilyView, Monotonic, Negative, Record};
+use hither_table::{Family, FamilyView, Monotonic, Negative, Record, Withheld};
 use hither_wire::{
     codes::{Rcode, Rtype},
     compose::{Composer, Owner, flags},
@@ -43,6 +43,11 @@ pub enum Answer {
     },
     /// An answer for a local name.
     Local(Rc<LocalAnswer>),
+    /// NODATA in place of a family that is withheld.
+    Filtered {
+        /// Why the family is withheld.
+        why: Withheld,
+    },
     /// An RCODE without records.
     Empty {
         /// The RCODE of the reply.
@@ -79,6 +84,8 @@ pub mod ede {
     pub const NETWORK_ERROR: u16 = 23;
     /// Blocked: the operator of this server blocks the name.
     pub const BLOCKED: u16 = 15;
+    /// Filtered: the operator of this server wants clients to use the other address family.
+    pub const FILTERED: u16 = 17;
     /// Prohibited: the client may not use this server.
     pub const PROHIBITED: u16 = 18;
     /// Other Error, here: a limit is reached.
@@ -116,6 +123,7 @@ pub fn compose(now: Monotonic, query: &Query<'_>, answer: &Answer, limit: usize,
             stored.map_or(0, |stored| self::stored(now, query, stored, *stale_ttl_s, buffer))
         }
         Answer::Local(local) => local_names::compose(query, local, limit, out),
+        Answer::Filtered { .. } => return filtered(query, ReplyBuffer { limit, out }),
         Answer::Empty { rcode, ede } => return failure(query, *rcode, *ede, limit, out),
     };
     if written == 0 { failure(query, Rcode::SERVFAIL, None, limit, out) } else { written }
@@ -164,6 +172,11 @@ pub(crate) fn close(mut composer: Composer<'_>, query: &Query<'_>, ede: Option<u
 pub fn failure(query: &Query<'_>, rcode: Rcode, ede: Option<u16>, limit: usize, out: &mut [u8]) -> usize {
     let reserve = if ede.is_some() { OPT_WITH_EDE } else { OPT };
     open(query, rcode, reserve, limit, out).map_or(0, |composer| close(composer, query, ede))
+}
+
+/// Composes the reply to a query for a family that is withheld: NODATA, without an SOA record.
+pub(crate) fn filtered(query: &Query<'_>, buffer: ReplyBuffer<'_>) -> usize {
+    failure(query, Rcode::NOERROR, Some(ede::FILTERED), buffer.limit, buffer.out)
 }
 
 /// Composes a reply from a record of the table: the chain of the best address, and that chain's

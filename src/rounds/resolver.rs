@@ -18,7 +18,7 @@ mod sorter_orders;
 mod timers;
 mod validating_clients;
 
-pub use cache_hits::{Hits, PlacedQuery};
+pub use cache_hits::{Hit, Hits, PlacedQuery};
 pub use explain::{Due, Explained, Origin};
 
 use crate::action::Action;
@@ -92,8 +92,9 @@ impl Rounds {
         writer: Writer,
         mut random: Box<dyn FnMut() -> u64>,
     ) -> Self {
-        let (capacity, seed) = (settings.answers, random());
+        let (capacity, seed) = (settings.limits.answers, random());
         let traces = Traces::new(seed, writer.last_version());
+        writer.set_families(settings.families);
         let shared = Shared {
             now: Monotonic(0),
             settings,

@@ -1,6 +1,7 @@
 //! Settings of rounds and the cache, and the bounds that no setting can exceed.
 
 use crate::rebinding::Rebinding;
+use hither_table::{FamilyOrder, FamilyPolicy};
 use std::time::Duration;
 
 /// The configuration of the core; the defaults are those of hither.toml(5).
@@ -42,9 +43,9 @@ pub struct Settings {
     pub prefetch: bool,
     /// Whether queries are sent in mixed letter case (0x20), which a forger has to guess too.
     pub mix_case: bool,
-    /// Number of answers that the answer cache holds.
-    pub answers: usize,
-    /// Bounds of the work in progress.
+    /// How readers order both families of a name, and when one is withheld.
+    pub families: FamilyPolicy,
+    /// Bounds of the work in progress and of the answer cache.
     pub limits: Limits,
 }
 
@@ -69,7 +70,7 @@ impl Default for Settings {
             stale_ttl: Duration::from_secs(30),
             prefetch: true,
             mix_case: true,
-            answers: 65_536,
+            families: FamilyPolicy { order: FamilyOrder::Measured, withhold_above_us: None },
             limits: Limits::default(),
         }
     }
@@ -114,8 +115,8 @@ impl Bounds {
     }
 }
 
-/// Limits of the work in progress. At a limit, a round or a client is evicted, or the new one is
-/// refused; no queue is without a bound.
+/// Limits of the work in progress and of the answer cache. At a limit, a round, a client or an answer is
+/// evicted, or the new one is refused; no queue is without a bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Live rounds. At the limit, a new question ends the oldest round that has answered its clients.
@@ -127,11 +128,13 @@ pub struct Limits {
     /// Waiting clients in all. At the limit, a new client evicts a client of the source with the most,
     /// or a client of the question with the most. If there is none, the new client is refused.
     pub clients: usize,
+    /// Answers that the answer cache holds. At the limit, a new answer evicts an old one.
+    pub answers: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { rounds: 2_000, attempts: 6_000, clients: 10_000 }
+        Self { rounds: 2_000, attempts: 6_000, clients: 10_000, answers: 65_536 }
     }
 }
 

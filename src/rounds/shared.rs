@@ -80,6 +80,7 @@ impl Shared {
     /// Replies to a client, once: the client is removed.
     pub fn reply(&mut self, client: ClientId, answer: Answer) {
         self.clients.remove(client);
+        let answer = self.filtered(answer);
         self.actions.push_back(Action::Reply { client, answer });
     }
 }

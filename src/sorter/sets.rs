@@ -13,7 +13,7 @@ mod measured;
 use super::probe_choice::{Priority, ProbeChoice, SetSize, WAITING_MAX};
 use super::probe_permission::may_be_probed;
 use crate::config::Sort;
-use hither_client::{Family, FamilyView, Monotonic, Name, Snapshot};
+use hither_client::{Family, FamilyOrder, FamilyView, Monotonic, Name, Snapshot};
 use hither_control::Order;
 use measured::Measured;
 use slab::Slab;
@@ -77,6 +77,9 @@ pub(super) enum FoundBy {
 pub(super) struct Sets {
     /// `sort.private`: whether private addresses are probed too.
     private: bool,
+    /// Whether both families of a name are weighed against each other, so that a family of one address is
+    /// measured too.
+    weighs_families: bool,
     /// `sort.hysteresis`: how much an order must gain.
     hysteresis: Duration,
     sets: Slab<Set>,
@@ -108,6 +111,7 @@ impl Sets {
     pub fn new(sort: &Sort) -> Sets {
         Sets {
             private: sort.private,
+            weighs_families: sort.withhold || sort.families == FamilyOrder::Measured,
             hysteresis: sort.hysteresis,
             sets: Slab::new(),
             numbers: BTreeMap::new(),
@@ -327,7 +331,7 @@ impl Sets {
     }
 
     fn may_be_ordered(&self, view: &FamilyView<'_>, now: Monotonic) -> bool {
-        view.len() >= 2
+        (view.len() >= 2 || self.weighs_families && view.len() == 1 && view.has_counterpart())
             && !view.expired(now)
             && view.addresses().any(|address| may_be_probed(address.address, self.private))
     }

@@ -2,6 +2,7 @@
 //! network, and its end.
 
 use crate::counters::Counters;
+use crate::families::FamilyPolicy;
 use crate::layout::{CLOSED, LIVE, head};
 use crate::seqlock::{peek, publish, set};
 use crate::stale::StaleTime;
@@ -48,20 +49,24 @@ impl Writer {
         set(&self.words()[head::NETWORK], u64::from(number));
     }
 
+    /// Publishes how readers use the two families of a name.
+    pub fn set_families(&self, policy: FamilyPolicy) {
+        set(&self.words()[head::FAMILIES], policy.to_word());
+    }
+
     /// Publishes for how long expired addresses may be used.
     pub fn set_stale_time(&self, time: StaleTime) {
         set(&self.words()[head::STALE], time.word());
     }
 
-    /// Copies the counters, the DNS address, the clock offset and the time for stale addresses of the
-    /// predecessor, but not its owner and network.
+    /// Copies the counters, the DNS address, the clock offset, the policy for families and the time for stale
+    /// addresses of the predecessor, but not its owner and network.
     pub(crate) fn announce_like(&self, before: &Writer) {
         let (words, from) = (self.words(), before.words());
         let counters = head::COUNTERS..head::COUNTERS + crate::counters::COUNT;
-        for at in [head::DNS, head::DNS + 1, head::DNS + 2, head::CLOCK_OFFSET, head::STALE]
-            .into_iter()
-            .chain(counters)
-        {
+        let single =
+            [head::DNS, head::DNS + 1, head::DNS + 2, head::CLOCK_OFFSET, head::FAMILIES, head::STALE];
+        for at in single.into_iter().chain(counters) {
             set(&words[at], peek(&from[at]));
         }
     }

@@ -102,6 +102,8 @@ counters! {
     AdditionsLeftOut = "additions_left_out",
     /// Answers with private addresses for a public name, which were withheld.
     RebindingBlocked = "rebinding_blocked",
+    /// Replies without the addresses of a family, since the other family is better (`sort.withhold`).
+    FamiliesWithheld = "families_withheld",
 }
 
 /// The values of all counters.

@@ -83,6 +83,9 @@ pub mod head {
         /// The number of the network namespace in which the answers are valid, see
         /// [`crate::network`]; 0 if unknown.
         NETWORK = 18;
+        /// How readers order both families, and which they withhold, see [`crate::FamilyPolicy`]; 0 in
+        /// tables before ABI 1.3.
+        FAMILIES = 19;
         /// For how long expired addresses may be used, see [`crate::StaleTime`]; 0 if unknown.
         STALE = 20;
         /// The last version published.

@@ -28,6 +28,7 @@
 #![cfg_attr(loom, allow(dead_code))]
 
 mod counters;
+mod families;
 mod family;
 mod key;
 pub mod layout;
@@ -100,6 +101,7 @@ mod wake;
 mod writer;
 
 pub use counters::{Counter, Counters};
+pub use families::{FamilyOrder, FamilyPolicy, Withheld};
 pub use family::FamilyView;
 pub use key::{Key, Place};
 pub use plan::{Invalid, Plan};

@@ -36,6 +36,12 @@ impl Record {
         Entry::of(&self.words, self.shape).name()
     }
 
+    /// The entry that it holds.
+    #[must_use]
+    pub fn entry(&self) -> Entry<'_> {
+        Entry::of(&self.words, self.shape)
+    }
+
     /// One of its families; `None` if that is unknown.
     #[must_use]
     pub fn family(&self, family: Family) -> Option<FamilyView<'_>> {

@@ -2,6 +2,7 @@
 //! header.
 
 use crate::counters::{COUNT, Counters};
+use crate::families::FamilyPolicy;
 use crate::key::{Key, Place};
 use crate::layout::{self, LINE, LIVE, SUPERSEDED, head};
 use crate::memory::{Memory, OpenError};
@@ -212,6 +213,12 @@ impl Reader {
     #[must_use]
     pub fn network(&self) -> u32 {
         self.peek(head::NETWORK) as u32
+    }
+
+    /// How readers use the two families of a name.
+    #[must_use]
+    pub fn families(&self) -> FamilyPolicy {
+        FamilyPolicy::from_word(self.peek(head::FAMILIES))
     }
 
     /// Whether the answers are valid in this thread's network namespace, or the table does not name

@@ -6,6 +6,7 @@
 //! kernel copies each aligned word of eight octets as a whole. That is not documented, but a 64-bit
 //! kernel copies by words or larger units.
 
+use crate::families::FamilyPolicy;
 use crate::key::{Key, Place};
 use crate::layout::{LINE, SUPERSEDED, head};
 use crate::plan::{Invalid, Plan};
@@ -73,6 +74,12 @@ impl Head {
     #[must_use]
     pub fn network(&self) -> u32 {
         self.at(head::NETWORK) as u32
+    }
+
+    /// The policy for families, as [`crate::View::families`].
+    #[must_use]
+    pub fn families(&self) -> FamilyPolicy {
+        FamilyPolicy::from_word(self.at(head::FAMILIES))
     }
 
     /// The difference of the clocks, as [`crate::View::clock_offset_ms`].

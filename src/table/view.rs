@@ -2,6 +2,7 @@
 //! moved. Never panics.
 
 use crate::counters::COUNT;
+use crate::families::FamilyPolicy;
 use crate::key::{Key, Place};
 use crate::layout::{SUPERSEDED, TRIES_MAX, head};
 use crate::plan::Plan;
@@ -189,6 +190,13 @@ impl<'m> View<'m> {
     #[must_use]
     pub fn network(&self) -> u32 {
         self.word(head::NETWORK) as u32
+    }
+
+    /// How readers use the two families of a name.
+    #[inline]
+    #[must_use]
+    pub fn families(&self) -> FamilyPolicy {
+        FamilyPolicy::from_word(self.word(head::FAMILIES))
     }
 
     /// For how long expired addresses may be used.

@@ -29,10 +29,10 @@ pub struct Svcb<'a> {
     params: &'a [u8],
 }
 
-/// A service parameter.
+/// A service parameter: a key and its value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Param<'a> {
-    /// The SvcParamKey.
+    /// The SvcParamKey, a number of IANA's registry.
     pub key: u16,
     /// The SvcParamValue in wire form.
     pub value: &'a [u8],

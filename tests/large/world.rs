@@ -1,7 +1,9 @@
 //! A core without a daemon that processes one large response after the other, all over TCP.
 
 use super::messages::{asked, message};
-use hither_rounds::{Action, Answer, ClientId, Input, Question, Rounds, Routes, Settings, Transport, reply};
+use hither_rounds::{
+    Action, Answer, ClientId, Input, Limits, Question, Rounds, Routes, Settings, Transport, reply,
+};
 use hither_table::{Geometry, Memory, Monotonic, Writer};
 use hither_wire::codes::Rtype;
 use hither_wire::compose::{Asked, QueryBits, query};
@@ -27,7 +29,8 @@ impl World {
             random
         });
         let upstream = SocketAddr::from(([192, 0, 2, 1], 53));
-        let settings = Settings { answers: 64, ..Settings::default() };
+        let limits = Limits { answers: 64, ..Limits::default() };
+        let settings = Settings { limits, ..Settings::default() };
         let core = Rounds::new(settings, Routes::from(&[upstream][..]), writer, random);
         World { core, now: Monotonic::from_ms(1_000_000), out: vec![0; 65_535], messages: 0 }
     }

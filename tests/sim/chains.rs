@@ -7,7 +7,7 @@ mod zone;
 
 use super::picks::{Picks, Seeded};
 use hither_rounds::mutant::Mutant;
-use hither_rounds::{Action, Answer, ClientId, Input, Question, Rounds, Routes, Settings, reply};
+use hither_rounds::{Action, Answer, ClientId, Input, Limits, Question, Rounds, Routes, Settings, reply};
 use hither_table::{Geometry, Memory, Monotonic, Writer};
 use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::compose::{Asked, QueryBits, query};
@@ -72,7 +72,7 @@ impl World {
         let bounds = [(0, 86_400, 3_600), (60, 86_400, 3_600), (0, 20, 10), (30, 90, 7), (0, 10, 3_600)];
         let (least, most, negative) = bounds[draw.below(5) as usize];
         let settings = Settings {
-            answers: 16,
+            limits: Limits { answers: 16, ..Limits::default() },
             min_ttl: seconds(least),
             max_ttl: seconds(most),
             max_negative_ttl: seconds(negative),

@@ -1,6 +1,7 @@
 //! The simulator of the resolver core; see `race.rs`.
 
 pub mod chains;
+pub mod families;
 pub mod oracle;
 pub mod picks;
 pub mod saved;

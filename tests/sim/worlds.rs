@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// An answer cache of a few entries, since all of them are checked after each call.
 fn settings() -> Settings {
-    Settings { answers: 64, ..Settings::default() }
+    Settings { limits: Limits { answers: 64, ..Limits::default() }, ..Settings::default() }
 }
 
 pub fn small(fates: &'static [Fate], mutant: Option<Mutant>) -> Plan {
@@ -176,7 +176,7 @@ fn restore(draw: &mut Seeded, world: &mut World<'_>, names: u64) {
 
 /// Low limits of rounds, attempts and clients.
 pub fn crowded(mutant: Option<Mutant>) -> Plan {
-    let limits = Limits { rounds: 4, attempts: 100, clients: 6 };
+    let limits = Limits { rounds: 4, attempts: 100, clients: 6, ..settings().limits };
     let settings = Settings { limits, deadline: Duration::from_secs(2), ..settings() };
     let fates = &[Fate::Good, Fate::Good, Fate::Lost, Fate::Lost, Fate::NxDomain];
     Plan { upstreams: 3, names: 12, fates, delays_ms: &[5, 80, 300], settings, ..large(mutant) }

@@ -14,7 +14,7 @@ use hither_local::text::{LineRead, read_line};
 use hither_local::{Block, Hosts, List, Local, LocalAnswer, Reason, Verdict};
 use hither_rounds::reply::ede;
 use hither_rounds::{Answer, Question, Trace};
-use hither_table::Monotonic;
+use hither_table::{Monotonic, Withheld};
 use hither_wire::codes::Rtype;
 use hither_wire::name::Name;
 use mio::Waker;
@@ -77,6 +77,7 @@ pub(crate) fn source_of(
             Reason::Hosts => AnswerSource::new(SourceKind::Hosts, None),
             Reason::Blocked => AnswerSource::new(SourceKind::Block, None),
         },
+        Answer::Filtered { why } => AnswerSource::new(SourceKind::Cache, Some(withheld(*why))),
         Answer::Empty { ede: Some(ede::CACHED_ERROR), .. } => {
             AnswerSource::new(SourceKind::Failure, Some("it is cached for some seconds".to_owned()))
         }
@@ -85,6 +86,11 @@ pub(crate) fn source_of(
         }
         Answer::Empty { .. } => AnswerSource::new(SourceKind::Upstream, None),
     }
+}
+
+/// The detail of an answer without the addresses of a family that is withheld.
+pub(crate) fn withheld(why: Withheld) -> String {
+    format!("this family is withheld: {}", why.as_str())
 }
 
 /// Whether an attempt of the round is outstanding or has ended since `began`.

@@ -1,5 +1,6 @@
 //! What the core knows of a name, as `hitherctl explain` gets it.
 
+use crate::daemon::admin::answer_source::withheld;
 use crate::daemon::admin::operator_query::attempts;
 use crate::daemon::upstreams::Labels;
 use hither_control::{
@@ -66,6 +67,7 @@ fn source(known: &Explained<'_>, question: &Question) -> Option<(SourceKind, Opt
         },
         Answer::Stored { .. } => (SourceKind::Cache, Some("a complete answer of one upstream".to_owned())),
         Answer::Local(said) => local_source(said, question),
+        Answer::Filtered { why } => (SourceKind::Cache, Some(withheld(*why))),
         Answer::Empty { ede: Some(ede::CACHED_ERROR), .. } => {
             (SourceKind::Failure, Some("it is cached for some seconds".to_owned()))
         }

@@ -27,7 +27,7 @@ mod peers;
 mod sorter_order;
 mod status;
 
-pub(crate) use answer_source::{AnswerSource, Search, has_record, source_of};
+pub(crate) use answer_source::{AnswerSource, Search, has_record, source_of, withheld};
 pub(crate) use control::{Message, NewConnections};
 pub(crate) use explanation::{explanation, family};
 pub(crate) use flushes::FlushSlice;

@@ -9,7 +9,7 @@ use crate::daemon::thread_results::wake;
 use hither_latest::Latest;
 use hither_net::batch::{BATCH_MAX, Batch};
 use hither_net::clock::now;
-use hither_rounds::{Hits, PlacedQuery, Question};
+use hither_rounds::{Hit, Hits, PlacedQuery, Question};
 use hither_table::{Counter, Counters, Monotonic, Place};
 use hither_wire::query::Query;
 use mio::net::UdpSocket;
@@ -30,7 +30,7 @@ const BATCHES_PER_TURN_MAX: usize = 4;
 /// How old published counters may be.
 const COUNTERS_AGE_MAX: Duration = Duration::from_secs(1);
 /// The counters of a worker.
-const COUNTED: [Counter; 7] = [
+const COUNTED: [Counter; 8] = [
     Counter::Queries,
     Counter::Replies,
     Counter::Hits,
@@ -38,6 +38,7 @@ const COUNTED: [Counter; 7] = [
     Counter::RefusedClients,
     Counter::ShedQueries,
     Counter::RateLimited,
+    Counter::FamiliesWithheld,
 ];
 type Counts = [u64; COUNTED.len()];
 
@@ -245,11 +246,14 @@ impl Cache for Own {
     }
 
     fn answer_hit(&mut self, now: Monotonic, query: PlacedQuery<'_>, limit: usize, out: &mut [u8]) -> usize {
-        let (len, ending) = self.hits.answer(now, query, limit, out);
+        let Hit { len, is_ending, is_withheld } = self.hits.answer(now, query, limit, out);
         if len > 0 {
             self.count(Counter::Hits, 1);
         }
-        if ending {
+        if is_withheld {
+            self.count(Counter::FamiliesWithheld, 1);
+        }
+        if is_ending {
             self.ending = Some(Question::of(query.query));
         }
         len

@@ -3,6 +3,7 @@
 
 use crate::daemon::admin::{
     AnswerSource, Composed, FlushSlice, Hint, Message, StatusFacts, explanation, family, status_line,
+    withheld,
 };
 use crate::daemon::clients::waiting_clients::{Pending, ReplyTo};
 use crate::daemon::event_loop::Daemon;
@@ -186,7 +187,8 @@ impl Daemon {
         if hit > 0 {
             let kind =
                 if self.core.is_restored(&question) { SourceKind::Restored } else { SourceKind::Cache };
-            self.admin.add_hit(slot, question, &reply[..hit], &AnswerSource::new(kind, None), now);
+            let detail = self.core.withheld(now, &question).map(withheld);
+            self.admin.add_hit(slot, question, &reply[..hit], &AnswerSource::new(kind, detail), now);
             return Ok(());
         }
         let client = self.clients.wait(Pending::new(&query, ReplyTo::Control(slot), OPERATOR));

@@ -1,11 +1,13 @@
 //! The hit path: a query that the cache can answer needs no allocation, round, or action.
 
+use crate::faults::Faults;
 use crate::question::{Question, family_of};
 use crate::reply::{self, ReplyBuffer};
 use crate::resolver::Rounds;
 use crate::resolver::review::Change;
+use crate::withheld::withheld;
 use hither_answers::{Asked, Reader as AnswerReader, Stored};
-use hither_table::{Counter, Family, Key, Monotonic, Place, Reader, Snapshot, Uses};
+use hither_table::{Counter, Family, FamilyPolicy, Key, Monotonic, Place, Reader, Snapshot, Uses};
 use hither_wire::query::Query;
 
 /// A query, and the place of its answer in the table, if that has been computed.
@@ -17,6 +19,17 @@ pub struct PlacedQuery<'q> {
     pub place: Option<Place>,
 }
 
+/// The reply to a query from the cache.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Hit {
+    /// The length of the reply; 0: a round is needed.
+    pub len: usize,
+    /// Whether the entry is about to expire, so that it should be refreshed.
+    pub is_ending: bool,
+    /// Whether the family is withheld, so that the reply is NODATA.
+    pub is_withheld: bool,
+}
+
 /// The cache as a worker thread uses it, without the core.
 #[derive(Clone, Debug)]
 pub struct Hits {
@@ -26,6 +39,7 @@ pub struct Hits {
     /// The changes for which the cache is under review.
     changes: Vec<Change>,
     prefetch: bool,
+    families: FamilyPolicy,
     scratch: Box<Snapshot>,
 }
 
@@ -41,27 +55,24 @@ impl Hits {
         self.reader.fetch(places);
     }
 
-    /// Answers `query` in at most `limit` octets of `out`. Returns the reply's length, or 0 when a
-    /// round is needed, and whether the entry is about to expire, so that it should be refreshed.
-    pub fn answer(
-        &mut self,
-        now: Monotonic,
-        query: PlacedQuery<'_>,
-        limit: usize,
-        out: &mut [u8],
-    ) -> (usize, bool) {
+    /// Answers `query` in at most `limit` octets of `out`.
+    pub fn answer(&mut self, now: Monotonic, query: PlacedQuery<'_>, limit: usize, out: &mut [u8]) -> Hit {
         let PlacedQuery { query, place } = query;
         let key = Key::of_wire(query.qname());
         if let Some(family) = family(query)
             && self.reader.lookup_at(&key, place, &mut self.scratch, |line| self.uses.note(line)).is_ok()
             && !is_void(self.changes.iter(), query, &self.scratch)
-            && let Some((len, ending)) =
-                from_table(now, query, family, &self.scratch, ReplyBuffer { limit, out: &mut *out })
+            && let Some(hit) =
+                self.of_table(family).reply(now, query, &self.scratch, ReplyBuffer { limit, out: &mut *out })
         {
-            return (len, ending && self.prefetch);
+            return Hit { is_ending: hit.is_ending && self.prefetch, ..hit };
         }
         let answers = AnswersUnderReview { answers: &self.answers, changes: self.changes.iter() };
-        (answers.reply(now, query, &key, ReplyBuffer { limit, out }), false)
+        Hit { len: answers.reply(now, query, &key, ReplyBuffer { limit, out }), ..Hit::default() }
+    }
+
+    fn of_table(&self, family: Family) -> OfTable {
+        OfTable { family, policy: self.families, faults: Faults::default() }
     }
 }
 
@@ -70,18 +81,31 @@ fn family(query: &Query<'_>) -> Option<Family> {
     family_of(query.qtype(), query.dnssec_ok() || query.cd())
 }
 
-/// Composes a reply from a record of the table. Returns its length, and whether the record is about to
-/// expire; `None` if it has expired.
-#[inline]
-fn from_table(
-    now: Monotonic,
-    query: &Query<'_>,
+/// The family that a query asks the table for, and the rule by which it may be withheld.
+struct OfTable {
     family: Family,
-    found: &Snapshot,
-    buffer: ReplyBuffer<'_>,
-) -> Option<(usize, bool)> {
-    let view = found.family(family).filter(|view| !view.expired(now))?;
-    Some((reply::record(now, query, &view, None, buffer), view.is_ending(now)))
+    policy: FamilyPolicy,
+    faults: Faults,
+}
+
+impl OfTable {
+    /// Composes a reply from a record of the table; `None` if it has expired.
+    #[inline]
+    fn reply(
+        &self,
+        now: Monotonic,
+        query: &Query<'_>,
+        found: &Snapshot,
+        buffer: ReplyBuffer<'_>,
+    ) -> Option<Hit> {
+        let view = found.family(self.family).filter(|view| !view.expired(now))?;
+        let is_withheld = withheld(&found.entry(), self.family, self.policy, now, self.faults).is_some();
+        let len = match is_withheld {
+            true => reply::filtered(query, buffer),
+            false => reply::record(now, query, &view, None, buffer),
+        };
+        Some(Hit { len, is_ending: view.is_ending(now), is_withheld })
+    }
 }
 
 /// Whether a change has voided the entry that was found.
@@ -157,26 +181,35 @@ impl Rounds {
         let PlacedQuery { query, place } = query;
         let key = Key::of_wire(query.qname());
         let shared = &mut self.shared;
-        let mut written = 0;
+        let mut hit = Hit::default();
         if let Some(family) = family(query)
             && shared.writer.hit(&key, place, &mut shared.scratch)
             && !is_void(self.changes(), query, &self.shared.scratch)
-            && let Some((len, ending)) =
-                from_table(now, query, family, &self.shared.scratch, ReplyBuffer { limit, out: &mut *out })
+            && let Some(found) = self.of_table(family).reply(
+                now,
+                query,
+                &self.shared.scratch,
+                ReplyBuffer { limit, out: &mut *out },
+            )
         {
-            written = len;
-            if ending && self.shared.settings.prefetch {
+            hit = found;
+            if hit.is_ending && self.shared.settings.prefetch {
                 self.note_expiring(Question::of(query));
             }
         } else if !self.shared.answers.is_empty() {
             let answers =
                 AnswersUnderReview { answers: self.shared.answers.reader(), changes: self.changes() };
-            written = answers.reply(now, query, &key, ReplyBuffer { limit, out });
+            hit.len = answers.reply(now, query, &key, ReplyBuffer { limit, out });
         }
-        if written > 0 {
+        if hit.len > 0 {
             self.shared.counters.add(Counter::Hits, 1);
+            self.shared.counters.add(Counter::FamiliesWithheld, u64::from(hit.is_withheld));
         }
-        written
+        hit.len
+    }
+
+    fn of_table(&self, family: Family) -> OfTable {
+        OfTable { family, policy: self.shared.settings.families, faults: self.shared.faults }
     }
 
     /// Notes a cached entry that was used when less than a fifth of its lifetime was left.
@@ -196,6 +229,7 @@ impl Rounds {
             answers: self.shared.answers.reader().clone(),
             changes: self.changes().cloned().collect(),
             prefetch: self.shared.settings.prefetch,
+            families: self.shared.settings.families,
             scratch: Box::new(Snapshot::new()),
         }
     }

@@ -118,7 +118,8 @@ impl Rounds {
         if let Some(said) = self.shared.local_answer(question) {
             return Some(Answer::Local(std::rc::Rc::new(said)));
         }
-        self.shared.cached(question).or_else(|| self.shared.stale(question))
+        let answer = self.shared.cached(question).or_else(|| self.shared.stale(question))?;
+        Some(self.shared.why_filtered(&answer).map_or(answer, |why| Answer::Filtered { why }))
     }
 
     fn set_of(&mut self, question: &Question, family: Family) -> Option<FamilyDraft> {

@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 impl Rounds {
     pub(crate) fn reload(&mut self, settings: Settings, routes: Routes) {
-        self.shared.answers.resize(settings.answers);
+        self.shared.answers.resize(settings.limits.answers);
+        self.shared.writer.set_families(settings.families);
         let before = std::mem::replace(&mut self.shared.settings, settings).rebinding;
         let affected = self.void_where_exposure_changed(before, &routes);
         if self.shared.groups.routes.leads_as(&routes) {

@@ -289,7 +289,7 @@ mod tests {
         let query = Query::read(&octets[..len]).expect("a query");
         let told = rounds.answer_hit(NOW, &query, 512, &mut out) > 0;
         let of_a_worker =
-            rounds.hits().answer(NOW, PlacedQuery { query: &query, place: None }, 512, &mut out).0 > 0;
+            rounds.hits().answer(NOW, PlacedQuery { query: &query, place: None }, 512, &mut out).len > 0;
         assert_eq!(told, of_a_worker);
         told
     }

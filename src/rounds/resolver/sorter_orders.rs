@@ -27,6 +27,7 @@ impl Rounds {
                 match self.shared.publish(&order.name, order.family, set, cause) {
                     Ok(published) => {
                         self.adopt_order(order, published.set.clone());
+                        self.reorder_hints(&order.name);
                         OrderResult::Applied { version: published.set.version }
                     }
                     Err(error) => OrderResult::Rejected { reason: error.reason(), set_version: None },

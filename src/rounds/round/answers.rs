@@ -240,6 +240,7 @@ impl Round {
     /// Stores a complete answer: of another type, signed, or too large for a set.
     pub fn store_complete(&mut self, shared: &mut Shared, stored: Arc<Stored>) {
         let now = shared.now;
+        let stored = shared.with_hints_in_order(&self.question, stored);
         if let Some(family) = self.question.family() {
             shared.unpublish(&self.question.name, family);
         }

@@ -35,18 +35,22 @@ impl Measured {
         let is_answered = |(_, outcome): &&(IpAddr, Outcome)| matches!(outcome, Outcome::Answered(_));
         if is_complete {
             let is_known = self.outcomes.iter().any(|(_, outcome)| *outcome != Outcome::Unmeasured);
-            is_known && (!view.sorted() || gains() || self.tells_more(view))
+            is_known && (!view.sorted() || gains() || self.tells_more(view, hysteresis))
         } else {
             self.outcomes.iter().filter(is_answered).count() >= 2 && (!view.sorted() || gains())
         }
     }
 
     /// Whether measurements say of an address what the table does not: that it can be reached, or that it
-    /// cannot.
-    fn tells_more(&self, view: &FamilyView<'_>) -> bool {
+    /// cannot; or another time, where the times of both families are compared.
+    fn tells_more(&self, view: &FamilyView<'_>, hysteresis: Duration) -> bool {
+        let is_compared = view.has_counterpart();
         view.addresses().zip(&self.outcomes).any(|(known, (_, outcome))| match outcome {
             Outcome::Unmeasured => false,
-            Outcome::Answered(_) => !matches!(known.rtt, Rtt::Micros(_)),
+            Outcome::Answered(rtt) => match known.rtt {
+                Rtt::Micros(micros) => is_compared && has_moved(micros, *rtt, hysteresis),
+                Rtt::Unmeasured | Rtt::Unreachable => true,
+            },
             Outcome::Refused | Outcome::Silent => known.rtt != Rtt::Unreachable,
         })
     }
@@ -56,6 +60,12 @@ impl Measured {
         let ranked = self.parts().into_iter().flat_map(ranked);
         ranked.map(|(address, outcome)| ordered_address(address, outcome)).collect()
     }
+}
+
+/// Whether a time differs from the one in the table by more than the hysteresis, and by more than a fourth.
+fn has_moved(before_us: u32, rtt: Duration, hysteresis: Duration) -> bool {
+    let before = Duration::from_micros(before_us.into());
+    before.abs_diff(rtt) > hysteresis.max(before / 4)
 }
 
 fn ordered_address(address: IpAddr, outcome: Outcome) -> OrderedAddress {

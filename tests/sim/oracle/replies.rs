@@ -43,6 +43,7 @@ impl Oracle {
                 }
             }
             Answer::Stored { .. } | Answer::Local(_) => panic!("addresses are answered from the table"),
+            Answer::Filtered { .. } => panic!("no family is to be withheld"),
             Answer::Empty { rcode, .. } => {
                 assert_eq!(*rcode, Rcode::SERVFAIL);
                 let round = round.expect("there was a round");

@@ -4,6 +4,7 @@
 
 mod entries;
 mod eviction;
+mod families;
 mod files;
 mod followers;
 mod model;
