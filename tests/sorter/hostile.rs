@@ -230,6 +230,8 @@ fn honest(daemon: &Daemon, path: &Path, before: &Seen) {
     say(&SorterMessage::Hello { version: VERSION, lacks: Vec::new() });
     let mut good = order(before, 0);
     good.addresses.reverse();
+    // Verdicts would put addresses behind others, whatever the order says.
+    good.addresses.iter_mut().for_each(|address| address.verdict = Trust::Unknown.into());
     say(&SorterMessage::Order(good));
     let mut buffer = vec![0; MESSAGE_MAX];
     let reply = decode::<SorterReply>(connection.receive(&mut buffer).expect("a reply")).expect("readable");
