@@ -59,14 +59,19 @@ impl Writer {
         set(&self.words()[head::STALE], time.word());
     }
 
-    /// Copies the counters, the DNS address, the clock offset, the policy for families and the time for stale
-    /// addresses of the predecessor, but not its owner and network.
+    /// Publishes the round of the sets that are restored after a boot.
+    pub fn set_restored_round(&self, round: u64) {
+        set(&self.words()[head::RESTORED], round);
+    }
+
+    /// Copies the counters, the DNS address, the clock offset, the policy for families, the time for stale
+    /// addresses and the round of restored sets of the predecessor, but not its owner and network.
     pub(crate) fn announce_like(&self, before: &Writer) {
         let (words, from) = (self.words(), before.words());
         let counters = head::COUNTERS..head::COUNTERS + crate::counters::COUNT;
-        let single =
-            [head::DNS, head::DNS + 1, head::DNS + 2, head::CLOCK_OFFSET, head::FAMILIES, head::STALE];
-        for at in single.into_iter().chain(counters) {
+        let dns = head::DNS..head::DNS + 3;
+        let single = [head::CLOCK_OFFSET, head::FAMILIES, head::STALE, head::RESTORED];
+        for at in dns.chain(single).chain(counters) {
             set(&words[at], peek(&from[at]));
         }
     }

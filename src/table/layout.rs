@@ -88,6 +88,9 @@ pub mod head {
         FAMILIES = 19;
         /// For how long expired addresses may be used, see [`crate::StaleTime`]; 0 if unknown.
         STALE = 20;
+        /// The round of the sets that were restored after a boot: no client has asked for these since.
+        /// 0: none was restored.
+        RESTORED = 21;
         /// The last version published.
         VERSION = 24;
         /// The number of changes; its lower half is a futex.

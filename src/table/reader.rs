@@ -221,6 +221,13 @@ impl Reader {
         FamilyPolicy::from_word(self.peek(head::FAMILIES))
     }
 
+    /// The round of the sets that were restored after a boot, so that no client has asked for them since;
+    /// 0 if none was.
+    #[must_use]
+    pub fn restored_round(&self) -> u64 {
+        self.peek(head::RESTORED)
+    }
+
     /// Whether the answers are valid in this thread's network namespace, or the table does not name
     /// a namespace. Makes a system call. A thread that cannot find out its namespace gets `false`.
     #[cfg(not(loom))]

@@ -100,6 +100,7 @@ impl Rounds {
             Restore::Begin { usual } => {
                 let (round, seed) = (self.shared.writer.next_version(), (self.shared.random)());
                 let (known, evictions) = (Known::new(seed), self.shared.writer.evictions());
+                self.shared.writer.set_restored_round(round);
                 self.restored = Some(FromBefore { round, usual: usual.into_iter().collect() });
                 self.restoring = Some(Restoring { round, known, evictions, result: Restored::default() });
             }
@@ -260,12 +261,14 @@ fn draft(mut set: SavedSet, round: u64, latest: Monotonic) -> FamilyDraft {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hither_table::{Agreement, Chain, Link};
+    use crate::input::Input;
+    use crate::routes::Routes;
+    use crate::settings::Settings;
+    use hither_table::{Address, Agreement, Chain, Geometry, Link, Memory, Rtt, Snapshot, Trust, Writer};
 
-    #[test]
-    fn restored_lifetimes_are_cut_to_max_ttl_and_so_are_those_of_cnames() {
+    fn saved() -> SavedSet {
         let target = "edge.test".parse().expect("a name");
-        let set = SavedSet {
+        SavedSet {
             name: "a.test".parse().expect("a name"),
             family: Family::A,
             route: 0,
@@ -276,8 +279,39 @@ mod tests {
             agreement: Agreement::default(),
             addresses: Vec::new(),
             chains: vec![Chain { links: vec![Link { target, expire_ms: 95_000 }] }],
-        };
-        let draft = draft(set, 1, Monotonic::from_ms(60_000));
+        }
+    }
+
+    #[test]
+    fn restored_lifetimes_are_cut_to_max_ttl_and_so_are_those_of_cnames() {
+        let draft = draft(saved(), 1, Monotonic::from_ms(60_000));
         assert_eq!((draft.expire_ms, draft.chains[0].links[0].expire_ms), (60_000, 60_000));
+    }
+
+    #[test]
+    fn the_table_tells_which_sets_were_restored() {
+        let geometry = Geometry { entries: 64 };
+        let writer = Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10);
+        let writer = writer.expect("a table");
+        let reader = writer.reader();
+        let mut rounds = Rounds::new(Settings::default(), Routes::from(&[][..]), writer, Box::new(|| 7));
+        assert_eq!(reader.restored_round(), 0);
+        let address = Address {
+            address: [192, 0, 2, 1].into(),
+            rtt: Rtt::Unmeasured,
+            chain: 0,
+            upstreams: Address::TRUSTED,
+            trust: Trust::Unknown,
+            sources: 1,
+        };
+        let set = SavedSet { addresses: vec![address], ..saved() };
+        for restore in [Restore::Begin { usual: Vec::new() }, Restore::Sets(vec![set])] {
+            rounds.handle(Monotonic::from_ms(1), Input::Restore(restore));
+        }
+        let mut found = Snapshot::new();
+        reader.lookup(&Key::of(&saved().name), &mut found).expect("it is restored");
+        let round = found.family(Family::A).expect("addresses").round();
+        assert_eq!(round, reader.restored_round());
+        assert_ne!(round, 0);
     }
 }
