@@ -1,7 +1,12 @@
 //! Daemon and sorter together: open and closed ports on loopback decide the order; the sorter dies
-//! and is restarted. The modules test each alone: the sorter with more names than it can measure
-//! (`many`), the daemon with a malicious sorter (`hostile`).
+//! and is restarted. The modules test certificates of addresses (`certificates`), and each alone: the
+//! sorter with more names than it can measure (`many`), the daemon with a malicious sorter (`hostile`).
 
+#[path = "../src/secure/tests/sessions/support.rs"]
+#[allow(dead_code)] // Sessions in memory are for the tests of their crate.
+mod authorities;
+#[path = "sorter/certificates.rs"]
+mod certificates;
 #[path = "sorter/hostile.rs"]
 mod hostile;
 #[path = "sorter/many.rs"]

@@ -5,6 +5,7 @@ use super::{
 };
 use hither_rounds::Settings;
 use hither_table::FamilyOrder;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -35,7 +36,7 @@ impl Default for Config {
             table: Table { entries: None, mode: 0o644 },
             sort: Sort {
                 enabled: true,
-                probes: vec![Probe::Icmp, Probe::Tcp(443), Probe::Tcp(80)],
+                probes: vec![Probe::Tls(443), Probe::Icmp, Probe::Tcp(443), Probe::Tcp(80)],
                 timeout: Duration::from_secs(1),
                 remeasure: Duration::from_secs(600),
                 private: false,
@@ -44,6 +45,8 @@ impl Default for Config {
                 families: FamilyOrder::Measured,
                 family_margin: Duration::from_millis(25),
                 withhold: false,
+                tls_rate: 20,
+                tls_except: BTreeSet::new(),
             },
             level: log::LevelFilter::Info,
             findings: Findings::default(),

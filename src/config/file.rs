@@ -4,7 +4,7 @@
 use super::upstream::{CaFile, CertificateName, ConnectAddress, PinText, UpstreamAddress, VerifyWord};
 use super::values::{
     AtLeastOne, BlockAnswer, Blocked, Covers, DenyWord, FamiliesWord, Level, ListenAddress, LocalFile, Mode,
-    Network, Probe, Suffix, Suffixes, Time,
+    Network, Probes, Suffix, Suffixes, Time,
 };
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -117,7 +117,7 @@ pub(super) struct Table {
 #[serde(deny_unknown_fields)]
 pub(super) struct SortFile {
     pub enabled: Option<bool>,
-    pub probes: Option<Vec<Probe>>,
+    pub probes: Option<Probes>,
     pub timeout: Option<Time>,
     pub remeasure: Option<Time>,
     pub private: Option<bool>,
@@ -126,6 +126,8 @@ pub(super) struct SortFile {
     pub families: Option<FamiliesWord>,
     pub family_margin: Option<Time>,
     pub withhold: Option<bool>,
+    pub tls_rate: Option<u32>,
+    pub tls_except: Option<Vec<Suffix>>,
 }
 
 #[derive(Deserialize, Default)]

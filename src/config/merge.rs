@@ -79,7 +79,7 @@ impl Config {
 
     fn merge_sort(&mut self, sort: file::SortFile) {
         set(&mut self.sort.enabled, sort.enabled);
-        set(&mut self.sort.probes, sort.probes);
+        set(&mut self.sort.probes, sort.probes.map(|probes| probes.0));
         set(&mut self.sort.timeout, sort.timeout);
         set(&mut self.sort.remeasure, sort.remeasure);
         set(&mut self.sort.private, sort.private);
@@ -91,6 +91,11 @@ impl Config {
         self.settings.families.order = self.sort.families;
         let margin_us = u32::try_from(self.sort.family_margin.as_micros()).unwrap_or(u32::MAX);
         self.settings.families.withhold_above_us = self.sort.withhold.then_some(margin_us);
+        set(&mut self.sort.tls_rate, sort.tls_rate);
+        if let Some(names) = sort.tls_except {
+            self.sort.tls_except = names.iter().map(|name| name.parsed.name).collect();
+            self.findings.hints.extend(names.into_iter().filter_map(|name| name.hint));
+        }
     }
 
     fn merge_rebinding(&mut self, file: file::RebindingFile) {

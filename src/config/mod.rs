@@ -28,7 +28,7 @@ use hither_local::{Match, Verdict};
 use hither_rounds::Settings;
 use hither_table::FamilyOrder;
 use hither_wire::name::Name;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -195,6 +195,10 @@ pub struct Sort {
     pub family_margin: Duration,
     /// Whether a family is withheld where the other one is better.
     pub withhold: bool,
+    /// The largest number of TLS handshakes per second; 0: certificates are not judged.
+    pub tls_rate: u32,
+    /// Domains whose names are shown to no server, with all names below them.
+    pub tls_except: BTreeSet<Name>,
 }
 
 impl Config {

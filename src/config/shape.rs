@@ -147,6 +147,8 @@ pub(super) const SECTIONS: &[Section] = &[
             ("families", Text),
             ("family_margin", Time),
             ("withhold", Switch),
+            ("tls_rate", Number),
+            ("tls_except", Texts),
         ],
     },
     Section { name: "log", is_repeated: false, keys: &[("level", Text)] },

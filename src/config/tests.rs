@@ -209,7 +209,15 @@ fn every_wrong_value_says_what_was_expected() {
         ("[listen]\ndns = [\"localhost:53\"]\n", "is a name"),
         ("[table]\nmode = \"0666\"\n", "at most read"),
         ("[table]\nentries = 99999999\n", "16777216"),
-        ("[sort]\nprobes = [\"tls:443\"]\n", "not in this version"),
+        (
+            "[sort]\nprobes = [\"tls:0\"]\n",
+            "2:11: 'tls:0' is not a kind of probe; expected \"icmp\", \"tcp:PORT\"",
+        ),
+        ("[sort]\nprobes = [\"tls:443\", \"icmp\", \"tls:8443\"]\n", "at most one \"tls:PORT\""),
+        ("[sort]\ntls_rate = -1\n", "tls_rate"),
+        ("[sort]\ntls_rate = \"20\"\n", "tls_rate"),
+        ("[sort]\ntls_except = [\"a..b\"]\n", "2:15: 'a..b' is not a domain name"),
+        ("[sort]\ntls_except = \"corp.example\"\n", "tls_except"),
         ("[sort]\nprobes = [\"tcp:0\"]\n", "expected \"icmp\""),
         (
             "[sort]\nfamilies = \"both\"\n",
@@ -310,6 +318,18 @@ fn settings_of_trust_are_read() {
     assert_eq!((rebinding.protect, rebinding.allow), (false, names.into()));
     assert!(load("[rebinding]\nallow = \"a.example\"\n").is_err());
     assert!(load("[rebinding]\nallow = [\"http://a.example\"]\n").is_err());
+}
+
+#[test]
+fn settings_of_handshakes_are_read() {
+    let sort = load(
+        "[sort]\nprobes = [\"icmp\", \"tls:8443\"]\ntls_rate = 0\ntls_except = [\"*.Corp.example\", \"bücher.example\"]\n",
+    );
+    let config = sort.expect("right");
+    let names = ["corp.example", "xn--bcher-kva.example"].map(|text| text.parse().expect("a name"));
+    assert_eq!(config.sort.probes, [Probe::Icmp, Probe::Tls(8443)]);
+    assert_eq!((config.sort.tls_rate, config.sort.tls_except.clone()), (0, names.into()));
+    assert_eq!(config.hints().len(), 2, "{:?}", config.hints());
 }
 
 #[test]

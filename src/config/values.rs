@@ -333,6 +333,8 @@ pub enum Probe {
     Icmp,
     /// A TCP connection to this port.
     Tcp(u16),
+    /// A TCP connection to this port, and a TLS handshake that judges the certificate.
+    Tls(u16),
 }
 
 impl<'de> Deserialize<'de> for Probe {
@@ -342,11 +344,25 @@ impl<'de> Deserialize<'de> for Probe {
         match text.split_once(':') {
             None if text == "icmp" => Ok(Probe::Icmp),
             Some(("tcp", number)) if port(number).is_some() => Ok(Probe::Tcp(port(number).unwrap_or(443))),
-            Some(("tls", _)) => Err(D::Error::custom(format!(
-                "'{text}': probing by TLS is not in this version; expected \"icmp\" or \"tcp:PORT\""
-            ))),
+            Some(("tls", number)) if port(number).is_some() => Ok(Probe::Tls(port(number).unwrap_or(443))),
             _ => Err(D::Error::custom(format!(
-                "'{text}' is not a kind of probe; expected \"icmp\" or \"tcp:PORT\""
+                "'{text}' is not a kind of probe; expected \"icmp\", \"tcp:PORT\" or \"tls:PORT\""
+            ))),
+        }
+    }
+}
+
+/// The ways to measure, with at most one by TLS: a certificate is judged at one port.
+pub(super) struct Probes(pub Vec<Probe>);
+
+impl<'de> Deserialize<'de> for Probes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let all = Vec::<Probe>::deserialize(deserializer)?;
+        let tls = all.iter().filter(|probe| matches!(probe, Probe::Tls(_)));
+        match tls.count() {
+            0 | 1 => Ok(Probes(all)),
+            count => Err(D::Error::custom(format!(
+                "{count} probes are by TLS; expected at most one \"tls:PORT\", since certificates are judged at one port"
             ))),
         }
     }

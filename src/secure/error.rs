@@ -197,7 +197,7 @@ impl Fault {
 
 /// A name of a certificate as rustls shows it, `DnsName("…")` or `IpAddress(…)`, without that frame. `None`
 /// for names that are neither of a host nor an address.
-fn stated(name: &str) -> Option<String> {
+pub(crate) fn stated(name: &str) -> Option<String> {
     let name = name.strip_suffix(')')?;
     let quoted = name.strip_prefix("DnsName(\"").and_then(|name| name.strip_suffix('"'));
     quoted.or_else(|| name.strip_prefix("IpAddress(")).map(shortened)

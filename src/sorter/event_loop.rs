@@ -7,8 +7,8 @@ use super::daemon_connection::{DaemonConnection, Sent as Sending};
 use super::explain::explained;
 use super::followed_table::{Change, FollowedTable};
 use super::network_changes::NetworkChanges;
-use super::probe_choice::{ProbeChoice, ProbeResult, Sent};
-use super::prober::Prober;
+use super::probe_choice::ProbeChoice;
+use super::prober::{Prober, Report};
 use super::sampling::Sampling;
 use super::sets::{FoundBy, Sets};
 use super::table_walk::TableWalk;
@@ -20,9 +20,11 @@ use hither_control::SorterMessage;
 use hither_net::clock::{Alarm, now};
 use hither_net::random::Random;
 use hither_net::signals::{Signal, Signals};
+use hither_secure::{Clock, Judge, Trust};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::time::Duration;
 
 const ALARM: Token = Token(0);
@@ -73,15 +75,25 @@ impl Sorter {
         let (now, sort) = (now(), &config.sort);
         let random = Random::new().map_err(|error| format!("the kernel gives no random numbers: {error}"))?;
         let icmp = sort.enabled && sort.probes.contains(&Probe::Icmp);
-        let (prober, lacks) = Prober::new(poll.registry(), sort.timeout, icmp, random);
+        let (mut prober, mut lacks) = Prober::new(poll.registry(), sort.timeout, icmp, random);
         let mut choice = ProbeChoice::new(sort, now);
+        choice.judging.leave_out(config.upstreams.domains.keys().copied());
+        let lacks_icmp = lacks.len() == 2;
+        match choice.judging.is_on().then(|| judge(config)) {
+            Some(Ok(judge)) => prober.judge_by(judge),
+            Some(Err(reason)) => {
+                choice.judging.turn_off();
+                lacks.push(format!("TLS ({reason})"));
+            }
+            None => {}
+        }
         for lack in &lacks {
             log::warn!(
                 event = Event::ProbesLacking, probe = lack.as_str();
-                "no {lack}: see net.ipv4.ping_group_range in hither-sorter(8); using the other probes"
+                "no {lack}: see hither-sorter(8); using the other probes"
             );
         }
-        if lacks.len() == 2 {
+        if lacks_icmp {
             choice.leave_out(Probe::Icmp);
         }
         Ok(Sorter {
@@ -141,8 +153,8 @@ impl Sorter {
                     NETWORK => self.network.receive(now),
                     PARENT => self.supervision.is_stopping = true,
                     token if token.0 >= PROBES => {
-                        for (probe, result) in self.prober.receive(token) {
-                            self.probe_ended(probe, result, now);
+                        for report in self.prober.receive(token) {
+                            self.take_report(report, now);
                         }
                     }
                     _ => {}
@@ -157,7 +169,7 @@ impl Sorter {
     /// Whether the next turn follows at once, without an event.
     fn has_work(&self) -> bool {
         let walks = self.walk.is_walking() && !self.sets.is_backed_up() && self.table.is_open();
-        self.table.has_unread_changes() || walks || self.daemon.has_more()
+        self.table.has_unread_changes() || walks || self.daemon.has_more() || self.prober.has_work()
     }
 
     fn on_signals(&mut self) {
@@ -170,8 +182,8 @@ impl Sorter {
     }
 
     fn take_turn(&mut self, now: Monotonic) {
-        for (probe, result) in self.prober.time_out(now) {
-            self.probe_ended(probe, result, now);
+        for report in self.prober.time_out(now).into_iter().chain(self.prober.go_on()) {
+            self.take_report(report, now);
         }
         if self.daemon.has_more() {
             self.daemon.receive(now);
@@ -189,9 +201,13 @@ impl Sorter {
         self.read_changes(now);
         self.walk_table(now);
         self.measure_again(now);
+        if let Some(judge) = self.prober.judge() {
+            self.choice.judging.note_clock(judge.set_system_time(wall_s()));
+        }
         while let Some(probe) = self.choice.next_probe(now) {
-            if let Some(result) = self.prober.send(self.poll.registry(), probe) {
-                self.probe_ended(probe, result, now);
+            let name = probe.handshake.and_then(|handshake| self.choice.judging.server_name(handshake));
+            if let Some(result) = self.prober.send(self.poll.registry(), probe, name) {
+                self.take_report(Report::Measured(probe, result), now);
             }
         }
         self.sets.on_time(now);
@@ -219,14 +235,25 @@ impl Sorter {
         }
     }
 
-    fn probe_ended(&mut self, probe: Sent, result: ProbeResult, now: Monotonic) {
-        if self.choice.probe_ended(probe, result, now) {
-            self.sets.measured(probe.address, now);
+    fn take_report(&mut self, report: Report, now: Monotonic) {
+        match report {
+            Report::Measured(probe, result) => {
+                if self.choice.probe_ended(probe, result, now) {
+                    self.sets.measured(probe.address, now);
+                }
+            }
+            Report::Judged(handshake, judgement) => self.choice.judged(handshake, judgement, now),
         }
     }
 
-    /// Adds the sets of which further samples are due.
+    /// Adds the sets of which further samples are due, and those of which certificates were judged.
     fn measure_again(&mut self, now: Monotonic) {
+        while let Some(name) = self.choice.judging.next_judged(now) {
+            if self.table.look_up(&name).is_some() {
+                self.update_sets(FoundBy::Walk, now);
+                self.sets.judged(&name, now);
+            }
+        }
         while let Some(name) = self.sampling.next_due(now) {
             if self.table.look_up(&name).is_some() {
                 self.update_sets(FoundBy::Walk, now);
@@ -286,6 +313,8 @@ impl Sorter {
     }
 
     fn update_sets(&mut self, found_by: FoundBy, now: Monotonic) {
+        let restored = self.table.restored_round();
+        self.choice.judging.consider(self.table.snapshot(), found_by, restored, now);
         self.sets.update(self.table.snapshot(), found_by, &mut self.choice, now);
     }
 
@@ -311,6 +340,17 @@ impl Sorter {
             log_shortage(passed_over, self.sets.passed_over);
         }
     }
+}
+
+/// What judges certificates, by the authorities of `[tls]`.
+fn judge(config: &Config) -> Result<Judge, String> {
+    let trust = Trust::load(&config.upstreams.tls.roots()).map_err(|error| error.to_string())?;
+    Judge::new(&trust, Arc::new(Clock::new(0))).map_err(|error| error.to_string())
+}
+
+/// The wall clock in seconds since 1970.
+fn wall_s() -> u64 {
+    hither_net::clock::wall_ms() / 1000
 }
 
 fn log_shortage(passed_over: u64, in_all: u64) {

@@ -1,17 +1,23 @@
 //! What the sorter knows of the addresses of a set, for `hitherctl explain`. Asking changes nothing.
 
+use super::judging::Verdict;
 use super::probe_choice::{ProbeChoice, ProbeResult};
 use super::probe_log::MethodLog;
 use super::probe_permission::may_be_probed;
 use super::sets::PROBED_MAX;
 use crate::config::Probe;
 use hither_client::Monotonic;
-use hither_control::{AddressProbes, Explain, Explained, ProbeReport};
+use hither_control::{AddressProbes, CertificateReport, Explain, Explained, ProbeReport};
+use hither_secure::Date;
+use hither_table::Trust;
+use hither_wire::name::Name;
 use std::net::IpAddr;
 
 /// Answers the daemon. `private`: whether private addresses are probed (`sort.private`).
 pub(super) fn explained(request: &Explain, choice: &ProbeChoice, private: bool, now: Monotonic) -> Explained {
     let may_be = |address: &IpAddr| may_be_probed(*address, private);
+    let name = request.name.parse::<Name>().ok().map(|name| name.to_lower());
+    let name = name.as_ref();
     let mut probed = 0;
     let addresses = request.addresses.iter().map(|address| {
         probed += usize::from(may_be(address));
@@ -19,6 +25,8 @@ pub(super) fn explained(request: &Explain, choice: &ProbeChoice, private: bool, 
         let mut known = AddressProbes::of(*address);
         known.probes = choice.probes(address).iter().map(|method| probe_report(method, now)).collect();
         known.samples = choice.samples(address);
+        let verdict = name.and_then(|name| choice.judging.verdict(name.as_wire(), address));
+        known.certificate = verdict.map(|verdict| certificate_report(verdict, now));
         known.next_in_ms = choice.due(address).map(|due| due.since(now).as_millis() as u64);
         known.passed_over = if !may_be(address) {
             Some("no host has this address, or it is private and sort.private is false")
@@ -39,6 +47,33 @@ pub(super) fn explained(request: &Explain, choice: &ProbeChoice, private: bool, 
         known
     });
     Explained { id: request.id, addresses: addresses.collect() }.fitting()
+}
+
+fn certificate_report(verdict: &Verdict, now: Monotonic) -> CertificateReport {
+    let validity = verdict.shown.as_ref().and_then(|shown| shown.validity);
+    CertificateReport {
+        verdict: verdict.trust.as_str().to_owned(),
+        names: verdict.shown.as_ref().map_or_else(Vec::new, |shown| shown.names.clone()),
+        names_more: 0,
+        not_before: validity.map(|dates| Date(dates.not_before_s).to_string()),
+        not_after: validity.map(|dates| Date(dates.not_after_s).to_string()),
+        problem: problem(verdict.trust).map(str::to_owned),
+        ago_ms: now.since(verdict.at).as_millis() as u64,
+        renewal_in_ms: Some(verdict.due().since(now).as_millis() as u64),
+    }
+}
+
+/// What a verdict says of the server.
+fn problem(trust: Trust) -> Option<&'static str> {
+    match trust {
+        Trust::Verified => None,
+        Trust::Unknown => Some("the handshake gave no verdict"),
+        Trust::OtherName => Some("the server shows a certificate for other names, or does not know this one"),
+        Trust::Expired => Some("the certificate has expired"),
+        Trust::NotYet => Some("the certificate is not valid yet"),
+        Trust::Untrusted => Some("no known authority vouches for the certificate, or its key is not there"),
+        Trust::NoTls => Some("the server refuses connections, or does not speak TLS"),
+    }
 }
 
 fn probe_report(method: &MethodLog, now: Monotonic) -> ProbeReport {
@@ -64,6 +99,7 @@ fn word(probe: Probe) -> String {
     match probe {
         Probe::Icmp => "icmp".to_owned(),
         Probe::Tcp(port) => format!("tcp:{port}"),
+        Probe::Tls(port) => format!("tls:{port}"),
     }
 }
 

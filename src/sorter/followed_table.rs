@@ -112,6 +112,11 @@ impl FollowedTable {
         self.follower.as_ref().map(|follower| follower.reader().clone())
     }
 
+    /// The round of the sets that were restored after a boot; 0: none.
+    pub fn restored_round(&self) -> u64 {
+        self.follower.as_ref().map_or(0, |follower| follower.reader().restored_round())
+    }
+
     /// Copies a name's record into [`FollowedTable::snapshot`]; returns the table's generation if
     /// it has the name.
     pub fn look_up(&mut self, name: &[u8]) -> Option<u64> {

@@ -21,11 +21,19 @@ const PATIENCE_UNSURE: Duration = Duration::from_millis(120);
 
 /// Methods as bits, by their places in the configuration.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(super) struct Tried(u32);
+pub(super) struct Tried {
+    tried: u32,
+    /// Methods that would tell nothing of this address.
+    skipped: u32,
+}
 
 impl Tried {
     fn has(self, at: usize) -> bool {
-        self.0 & 1 << at != 0
+        self.tried & 1 << at != 0
+    }
+
+    fn is_done_with(self, at: usize) -> bool {
+        (self.tried | self.skipped) & 1 << at != 0
     }
 }
 
@@ -75,18 +83,33 @@ impl Methods {
         self.begun.is_multiple_of(TRIAL_EVERY)
     }
 
-    /// The next method for an address, which is tried from now on.
-    pub fn next(&self, tried: &mut Tried, is_trial: bool) -> Option<Probe> {
+    /// The next method for an address, which is tried from now on. TLS is skipped unless there is a
+    /// certificate to judge (`judges`), or no other method. After TLS, a TCP connection to the same port
+    /// would tell nothing new.
+    pub fn next(&self, tried: &mut Tried, is_trial: bool, judges: impl FnOnce() -> bool) -> Option<Probe> {
+        let is_tls = |method: &Method| matches!(method.probe, Probe::Tls(_));
         let is_last = |method: &Method| !is_trial && method.is_missing();
-        let left = self.all.iter().enumerate().filter(|(at, _)| !tried.has(*at));
-        let (at, method) = left.min_by_key(|(at, method)| (is_last(method), *at))?;
-        tried.0 |= 1 << at;
+        let best = |tried: Tried| {
+            let left = self.all.iter().enumerate().filter(|(at, _)| !tried.is_done_with(*at));
+            left.min_by_key(|(at, method)| (is_last(method), *at))
+        };
+        let mut found = best(*tried)?;
+        if is_tls(found.1) && !self.all.iter().all(is_tls) && !judges() {
+            tried.skipped |= 1 << found.0;
+            found = best(*tried)?;
+        }
+        let (at, method) = found;
+        tried.tried |= 1 << at;
+        if let Probe::Tls(port) = method.probe {
+            let same = self.all.iter().enumerate().filter(|(_, other)| other.probe == Probe::Tcp(port));
+            tried.skipped |= same.fold(0, |bits, (at, _)| bits | 1 << at);
+        }
         Some(method.probe)
     }
 
     /// Whether a method is left for an address.
     pub fn has_more(&self, tried: Tried) -> bool {
-        (0..self.all.len()).any(|at| !tried.has(at))
+        (0..self.all.len()).any(|at| !tried.is_done_with(at))
     }
 
     /// Notes that a method has measured an address, and that the others that were tried have not.
@@ -115,7 +138,7 @@ mod tests {
 
     fn order(methods: &mut Methods) -> Vec<Probe> {
         let (mut tried, is_trial) = (Tried::default(), methods.begin());
-        let order = std::iter::from_fn(|| methods.next(&mut tried, is_trial)).collect();
+        let order = std::iter::from_fn(|| methods.next(&mut tried, is_trial, || false)).collect();
         assert!(!methods.has_more(tried));
         order
     }
@@ -123,8 +146,8 @@ mod tests {
     /// An address that TCP measures after ICMP was tried.
     fn miss(methods: &mut Methods) {
         let mut tried = Tried::default();
-        methods.next(&mut tried, true);
-        methods.next(&mut tried, true);
+        methods.next(&mut tried, true, || false);
+        methods.next(&mut tried, true, || false);
         methods.note_answer(Probe::Tcp(443), tried);
     }
 
@@ -155,13 +178,29 @@ mod tests {
     fn a_method_that_works_is_waited_for_longer() {
         let mut methods = Methods::new(&ALL);
         let mut tried = Tried::default();
-        methods.next(&mut tried, false);
+        methods.next(&mut tried, false, || false);
         assert_eq!(methods.patience(tried), PATIENCE_UNSURE);
         methods.note_answer(Probe::Icmp, tried);
         assert_eq!(methods.patience(tried), PATIENCE);
-        methods.next(&mut tried, false);
+        methods.next(&mut tried, false, || false);
         methods.note_answer(Probe::Tcp(443), tried);
-        assert_eq!(methods.patience(Tried(1)), PATIENCE_UNSURE, "it missed one");
+        let first = Tried { tried: 1, skipped: 0 };
+        assert_eq!(methods.patience(first), PATIENCE_UNSURE, "it missed one");
         assert_eq!(methods.patience(tried), PATIENCE);
+    }
+
+    #[test]
+    fn tls_is_a_method_where_a_certificate_is_judged_and_replaces_tcp_to_its_port() {
+        let methods = Methods::new(&[Probe::Tls(443), Probe::Icmp, Probe::Tcp(443), Probe::Tcp(80)]);
+        let order = |methods: &Methods, judges: bool| {
+            let mut tried = Tried::default();
+            let order: Vec<Probe> =
+                std::iter::from_fn(|| methods.next(&mut tried, false, || judges)).collect();
+            assert!(!methods.has_more(tried));
+            order
+        };
+        assert_eq!(order(&methods, true), [Probe::Tls(443), Probe::Icmp, Probe::Tcp(80)]);
+        assert_eq!(order(&methods, false), ALL, "and no address misses TLS");
+        assert_eq!(order(&Methods::new(&[Probe::Tls(443)]), false), [Probe::Tls(443)], "the only method");
     }
 }

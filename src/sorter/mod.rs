@@ -8,6 +8,8 @@ pub mod echo;
 mod event_loop;
 mod explain;
 mod followed_table;
+mod handshake;
+mod judging;
 mod measurements;
 mod methods;
 mod network_changes;

@@ -4,6 +4,9 @@
 //! address is probed once for all names that have it, by each method of `sort.probes` in turn until
 //! one is answered. The next method is tried when one fails, and beside it when it takes long.
 
+mod handshakes;
+
+use super::judging::Judging;
 use super::measurements::{Measurement, Measurements};
 use super::methods::{Methods, Tried};
 use super::pace::Pace;
@@ -69,8 +72,10 @@ const BELOW_SMALL: (Priority, IpAddr) =
 pub(super) struct Sent {
     pub address: IpAddr,
     pub probe: Probe,
-    /// The measurement that it is part of, see [`Waiting::serial`].
+    /// The measurement that it is part of, see [`Waiting::serial`]; 0: of none.
     pub serial: u64,
+    /// The handshake that follows the TCP connection, by its number in [`Judging`].
+    pub handshake: Option<usize>,
 }
 
 /// An address that waits for probes or is being probed.
@@ -96,6 +101,7 @@ struct Waiting {
 
 #[derive(Debug)]
 pub(super) struct ProbeChoice {
+    pub judging: Judging,
     methods: Methods,
     pace: Pace,
     remeasure: Duration,
@@ -116,6 +122,7 @@ pub(super) struct ProbeChoice {
 impl ProbeChoice {
     pub fn new(sort: &Sort, now: Monotonic) -> Self {
         Self {
+            judging: Judging::new(sort, now),
             methods: Methods::new(&sort.probes),
             pace: Pace::new(sort.rate, now),
             remeasure: sort.remeasure,
@@ -247,14 +254,21 @@ impl ProbeChoice {
     pub fn network_changed(&mut self) {
         self.network += 1;
         self.methods.forget();
+        self.judging.network_changed();
     }
 
     /// The next probe to send, if the rate and the number in flight allow one.
     pub fn next_probe(&mut self, now: Monotonic) -> Option<Sent> {
         self.pace.advance(now);
         self.queue_impatient(now);
-        while self.pace.allows() {
-            let (priority, address) = self.first_in_queue()?;
+        if self.judging.takes_turn()
+            && let Some(sent) = self.next_handshake(now)
+        {
+            return Some(sent);
+        }
+        while self.pace.allows()
+            && let Some((priority, address)) = self.first_in_queue()
+        {
             self.queue.remove(&(priority, address));
             if self.waiting.get(&address).is_some_and(|waiting| waiting.network != self.network) {
                 let again = self.begin(priority);
@@ -262,10 +276,17 @@ impl ProbeChoice {
                 self.waiting.insert(address, again);
             }
             let Some(waiting) = self.waiting.get_mut(&address) else { continue };
-            let Some(probe) = self.methods.next(&mut waiting.tried, waiting.is_trial) else { continue };
+            let (mut handshake, judging) = (None, &mut self.judging);
+            let judges = || {
+                handshake = judging.begin_at(address, self.network, now);
+                handshake.is_some()
+            };
+            let Some(probe) = self.methods.next(&mut waiting.tried, waiting.is_trial, judges) else {
+                continue;
+            };
             waiting.in_flight += 1;
             waiting.tried_at = now;
-            let sent = Sent { address, probe, serial: waiting.serial };
+            let sent = Sent { address, probe, serial: waiting.serial, handshake };
             self.plan_next_method(address);
             self.small_in_a_row =
                 if priority.size == SetSize::Large { 0 } else { self.small_in_a_row.saturating_add(1) };
@@ -273,7 +294,7 @@ impl ProbeChoice {
             self.in_flight += 1;
             return Some(sent);
         }
-        None
+        self.next_handshake(now)
     }
 
     /// Plans to try the next method of an address beside those that were tried.
@@ -322,7 +343,11 @@ impl ProbeChoice {
     /// When [`ProbeChoice::next_probe`] may give another one, if that depends on time alone.
     pub fn timeout(&self) -> Option<Monotonic> {
         let queued = self.first_in_queue().map(|_| self.pace.next());
-        queued.into_iter().chain(self.impatient.first().map(|(at, _)| *at)).min()
+        let is_free = |address: &IpAddr| !self.waiting.contains_key(address);
+        let handshake = self.judging.next_begin(is_free).filter(|_| self.in_flight < IN_FLIGHT_MAX);
+        let handshake = handshake.map(|at| at.max(self.pace.next()));
+        let others = [handshake, self.judging.timeout(), self.impatient.first().map(|(at, _)| *at)];
+        queued.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// Takes the result of a probe; `true` if the address is measured now, `false` if another probe follows
@@ -331,6 +356,9 @@ impl ProbeChoice {
         let address = sent.address;
         self.measurements.log.note(address, sent.probe, result, now);
         self.in_flight = self.in_flight.saturating_sub(1);
+        if let Some(handshake) = sent.handshake {
+            self.connection_ended(address, handshake, result, sent.serial == 0, now);
+        }
         let waiting = self.waiting.get_mut(&address).filter(|waiting| waiting.serial == sent.serial);
         let Some(waiting) = waiting else { return false };
         waiting.in_flight = waiting.in_flight.saturating_sub(1);

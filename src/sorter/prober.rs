@@ -1,16 +1,18 @@
-//! Sends probes and receives their results: ICMP echo by one socket for each family, TCP by one
+//! Sends probes and receives their results: ICMP echo by one socket for each family, TCP and TLS by one
 //! connection for each probe.
 //!
 //! Round-trip times are those of the path, however long this process waits for its turn: the kernel notes
 //! when an echo reply arrives and how long a TCP handshake takes.
 
 use super::echo;
+use super::handshake::Handshake;
 use super::probe_choice::{ProbeResult, Sent};
 use crate::config::Probe;
 use hither_net::clock::now;
 use hither_net::random::Random;
 use hither_net::timing;
-use hither_table::Monotonic;
+use hither_secure::{Judge, Judgement, ServerName};
+use hither_table::{Monotonic, Trust};
 use mio::net::TcpStream;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -27,6 +29,18 @@ const ECHO_V6: usize = 17;
 const FIRST_CONNECTION: usize = 1024;
 /// Messages that are read from an echo socket in one turn.
 const MESSAGES_PER_TURN_MAX: usize = 4096;
+/// Handshakes that go on in one turn: to check a chain of certificates takes up to a millisecond, and of a
+/// hostile one much more.
+const HANDSHAKES_PER_TURN_MAX: usize = 4;
+
+/// What a probe has shown.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// The address is measured.
+    Measured(Sent, ProbeResult),
+    /// A handshake has ended.
+    Judged(usize, Judgement),
+}
 
 #[derive(Debug)]
 struct EchoSocket {
@@ -39,6 +53,7 @@ struct EchoSocket {
 enum Method {
     Echo { nonce: u64 },
     Connection(TcpStream),
+    Handshake(Box<Handshake>),
 }
 
 #[derive(Debug)]
@@ -56,6 +71,9 @@ pub(super) struct Prober {
     /// Probes by their id, which is also the token of a connection.
     in_flight: BTreeMap<usize, InFlight>,
     deadlines: BTreeSet<(Monotonic, usize)>,
+    /// Handshakes that may go on.
+    ready: BTreeSet<usize>,
+    judge: Option<Judge>,
     last_id: usize,
     timeout: Duration,
     random: Random,
@@ -89,6 +107,8 @@ impl Prober {
             v6,
             in_flight: BTreeMap::new(),
             deadlines: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            judge: None,
             last_id: FIRST_CONNECTION,
             timeout,
             random,
@@ -97,13 +117,34 @@ impl Prober {
         (prober, lacks)
     }
 
-    /// Sends a probe. Returns its result if that is known at once.
-    pub fn send(&mut self, registry: &Registry, probe: Sent) -> Option<ProbeResult> {
+    /// Judges certificates by this from now on.
+    pub fn judge_by(&mut self, judge: Judge) {
+        self.judge = Some(judge);
+    }
+
+    pub fn judge(&self) -> Option<&Judge> {
+        self.judge.as_ref()
+    }
+
+    /// Sends a probe; a handshake with `name`, if that is given, follows a TCP connection. Returns its result
+    /// if that is known at once.
+    pub fn send(
+        &mut self,
+        registry: &Registry,
+        probe: Sent,
+        name: Option<ServerName<'static>>,
+    ) -> Option<ProbeResult> {
         self.last_id += 1;
         let (id, sent) = (self.last_id, now());
-        let method = match probe.probe {
-            Probe::Icmp => self.send_echo(probe.address, id),
-            Probe::Tcp(port) => connect(registry, SocketAddr::new(probe.address, port), id),
+        let method = match (probe.probe, name) {
+            (Probe::Icmp, _) => self.send_echo(probe.address, id),
+            (Probe::Tls(port), Some(name)) => {
+                let connected = connect(registry, SocketAddr::new(probe.address, port), id);
+                connected.map(|stream| Method::Handshake(Box::new(Handshake::new(stream, name))))
+            }
+            (Probe::Tcp(port) | Probe::Tls(port), _) => {
+                connect(registry, SocketAddr::new(probe.address, port), id).map(Method::Connection)
+            }
         };
         match method {
             Ok(method) => {
@@ -137,14 +178,14 @@ impl Prober {
     }
 
     /// Receives the results at a socket.
-    pub fn receive(&mut self, token: Token) -> Vec<(Sent, ProbeResult)> {
+    pub fn receive(&mut self, token: Token) -> Vec<Report> {
         match token.0 {
             ECHO_V4 | ECHO_V6 => self.receive_echoes(token.0 == ECHO_V4),
             id => self.connection_result(id).into_iter().collect(),
         }
     }
 
-    fn receive_echoes(&mut self, v4: bool) -> Vec<(Sent, ProbeResult)> {
+    fn receive_echoes(&mut self, v4: bool) -> Vec<Report> {
         let mut results = Vec::new();
         let mut buffer = [0; 1024];
         // The socket's buffer is bounded, so a flood displaces real replies, but does not cost more
@@ -168,16 +209,24 @@ impl Prober {
     }
 
     /// Finds the probe of a reply by its nonce: 64 bits that only the target and the path to it have seen.
-    fn echo_answered(&mut self, nonce: u64, waited: Duration) -> Option<(Sent, ProbeResult)> {
+    fn echo_answered(&mut self, nonce: u64, waited: Duration) -> Option<Report> {
         let of = |probe: &InFlight| matches!(probe.method, Method::Echo { nonce: own } if own == nonce);
         let id = self.in_flight.iter().find(|(_, probe)| of(probe)).map(|(id, _)| *id)?;
         let found = self.remove(id)?;
         let rtt = now().since(found.sent).saturating_sub(waited);
-        Some((found.probe, ProbeResult::Answered(rtt)))
+        Some(Report::Measured(found.probe, ProbeResult::Answered(rtt)))
     }
 
-    fn connection_result(&mut self, id: usize) -> Option<(Sent, ProbeResult)> {
-        let Method::Connection(stream) = &self.in_flight.get(&id)?.method else { return None };
+    fn connection_result(&mut self, id: usize) -> Option<Report> {
+        let stream = match &self.in_flight.get(&id)?.method {
+            Method::Echo { .. } => return None,
+            Method::Connection(stream) => stream,
+            Method::Handshake(handshake) if handshake.is_connected() => {
+                self.ready.insert(id);
+                return None;
+            }
+            Method::Handshake(handshake) => &handshake.stream,
+        };
         let failure = match stream.take_error() {
             Ok(None) if stream.peer_addr().is_err() => return None,
             Ok(None) => None,
@@ -187,15 +236,47 @@ impl Prober {
             Ok(Some(_)) | Err(_) => Some(ProbeResult::Silent),
         };
         let rtt = timing::handshake_rtt(stream);
-        let found = self.remove(id)?;
+        let mut found = self.remove(id)?;
         let result =
             failure.unwrap_or_else(|| ProbeResult::Answered(rtt.unwrap_or_else(|| now().since(found.sent))));
-        Some((found.probe, result))
+        let probe = found.probe;
+        if let (Method::Handshake(handshake), None, Some(judge)) = (&mut found.method, failure, &self.judge) {
+            handshake.begin(judge);
+            found.deadline = now().plus(self.timeout);
+            self.deadlines.insert((found.deadline, id));
+            self.in_flight.insert(id, found);
+            self.ready.insert(id);
+        }
+        Some(Report::Measured(probe, result))
+    }
+
+    /// Whether handshakes may go on.
+    pub fn has_work(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Goes on with a few handshakes. Returns the results of those that have ended.
+    pub fn go_on(&mut self) -> Vec<Report> {
+        let mut ended = Vec::new();
+        for _ in 0..HANDSHAKES_PER_TURN_MAX {
+            let Some(id) = self.ready.pop_first() else { break };
+            let Some(Method::Handshake(handshake)) =
+                self.in_flight.get_mut(&id).map(|found| &mut found.method)
+            else {
+                continue;
+            };
+            if let Some(judgement) = handshake.go_on() {
+                let found = self.remove(id);
+                ended.extend(found.and_then(|found| judged(&found, judgement)));
+            }
+        }
+        ended
     }
 
     fn remove(&mut self, id: usize) -> Option<InFlight> {
         let probe = self.in_flight.remove(&id)?;
         self.deadlines.remove(&(probe.deadline, id));
+        self.ready.remove(&id);
         Some(probe)
     }
 
@@ -204,25 +285,33 @@ impl Prober {
     }
 
     /// Ends the probes whose time is over, as silent.
-    pub fn time_out(&mut self, now: Monotonic) -> Vec<(Sent, ProbeResult)> {
+    pub fn time_out(&mut self, now: Monotonic) -> Vec<Report> {
         let mut silent = Vec::new();
         while let Some((at, id)) = self.deadlines.first().copied()
             && at <= now
         {
-            if let Some(found) = self.remove(id) {
-                silent.push((found.probe, ProbeResult::Silent));
+            let Some(found) = self.remove(id) else { continue };
+            match &found.method {
+                Method::Handshake(handshake) if handshake.is_connected() => {
+                    silent.extend(judged(&found, Judgement::without_certificate(Trust::Unknown)));
+                }
+                _ => silent.push(Report::Measured(found.probe, ProbeResult::Silent)),
             }
         }
         silent
     }
 }
 
-fn connect(registry: &Registry, target: SocketAddr, id: usize) -> io::Result<Method> {
+fn judged(found: &InFlight, judgement: Judgement) -> Option<Report> {
+    found.probe.handshake.map(|handshake| Report::Judged(handshake, judgement))
+}
+
+fn connect(registry: &Registry, target: SocketAddr, id: usize) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(target)?;
     // Closing it sends a reset, so that neither kernel keeps the connection.
     SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
-    registry.register(&mut stream, Token(id), Interest::WRITABLE)?;
-    Ok(Method::Connection(stream))
+    registry.register(&mut stream, Token(id), Interest::WRITABLE | Interest::READABLE)?;
+    Ok(stream)
 }
 
 /// Opens a ping socket if the group may (net.ipv4.ping_group_range), otherwise a raw socket if the

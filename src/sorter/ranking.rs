@@ -1,6 +1,7 @@
-//! The ranking of a set's addresses by their measurements. Pure: the same measurements always give
-//! the same order.
+//! The ranking of a set's addresses by their measurements and certificates. Pure: the same measurements
+//! and verdicts always give the same order.
 
+use hither_table::{Part, Trust};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -17,41 +18,91 @@ pub(super) enum Outcome {
     Silent,
 }
 
-/// The addresses of a set, the best one first; equal ones keep their places.
-pub(super) fn ranked(set: &[(IpAddr, Outcome)]) -> Vec<(IpAddr, Outcome)> {
+/// An address of a set with what is known about it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Candidate {
+    pub address: IpAddr,
+    pub outcome: Outcome,
+    pub trust: Trust,
+    /// The part of the set to which it belongs. The daemon puts the parts in their order, whatever the
+    /// order within them.
+    pub part: Part,
+}
+
+/// The addresses of a set, the best one of each part first; equal ones keep their places.
+pub(super) fn ranked(set: &[Candidate]) -> Vec<Candidate> {
     let mut ordered = set.to_vec();
-    ordered.sort_by_key(|(_, outcome)| *outcome);
+    ordered.sort_by_key(|one| (one.part, one.outcome));
     ordered
 }
 
 /// Whether a set that is in a measured order already would gain by another one: an address with a
 /// better kind of outcome moves forward, or one that is quicker by more than `hysteresis`. For
 /// less, a client's next reply need not differ from its last one.
-pub(super) fn improves(set: &[(IpAddr, Outcome)], hysteresis: Duration) -> bool {
-    let gains = |before: &Outcome, after: &Outcome| match (before, after) {
-        (Outcome::Answered(before), Outcome::Answered(after)) => before.saturating_sub(*after) > hysteresis,
+pub(super) fn improves(set: &[Candidate], hysteresis: Duration) -> bool {
+    let gains = |before: &Candidate, after: &Candidate| match (before.outcome, after.outcome) {
+        _ if before.part != after.part => after.part < before.part,
+        (Outcome::Answered(before), Outcome::Answered(after)) => before.saturating_sub(after) > hysteresis,
         (before, after) => after < before,
     };
-    set.iter()
-        .enumerate()
-        .any(|(at, (_, before))| set[at + 1..].iter().any(|(_, after)| gains(before, after)))
+    set.iter().enumerate().any(|(at, before)| set[at + 1..].iter().any(|after| gains(before, after)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hither_table::{Address, Agreement, Parts, Rtt};
     use proptest::prelude::*;
 
     fn ms(ms: u64) -> Outcome {
         Outcome::Answered(Duration::from_millis(ms))
     }
 
-    fn set(outcomes: &[Outcome]) -> Vec<(IpAddr, Outcome)> {
-        (1u8..).zip(outcomes).map(|(n, outcome)| (IpAddr::from([192, 0, 2, n]), *outcome)).collect()
+    fn set(outcomes: &[Outcome]) -> Vec<Candidate> {
+        judged(&outcomes.iter().map(|outcome| (*outcome, Trust::Unknown)).collect::<Vec<_>>())
     }
 
-    fn ends(set: &[(IpAddr, Outcome)]) -> Vec<u8> {
-        set.iter().map(|(ip, _)| if let IpAddr::V4(v4) = ip { v4.octets()[3] } else { 0 }).collect()
+    fn judged(outcomes: &[(Outcome, Trust)]) -> Vec<Candidate> {
+        let address = |(n, (_, trust)): (u8, &(Outcome, Trust))| Address {
+            address: IpAddr::from([192, 0, 2, n]),
+            rtt: Rtt::Unmeasured,
+            chain: 0,
+            upstreams: Address::TRUSTED,
+            sources: 1,
+            trust: *trust,
+        };
+        let addresses: Vec<Address> = (1u8..).zip(outcomes).map(address).collect();
+        let parts = Parts::of(&addresses, &Agreement::default());
+        let candidate = |(known, (outcome, trust)): (&Address, &(Outcome, Trust))| Candidate {
+            address: known.address,
+            outcome: *outcome,
+            trust: *trust,
+            part: parts.part(known),
+        };
+        addresses.iter().zip(outcomes).map(candidate).collect()
+    }
+
+    fn ends(set: &[Candidate]) -> Vec<u8> {
+        let end = |ip: IpAddr| if let IpAddr::V4(v4) = ip { v4.octets()[3] } else { 0 };
+        set.iter().map(|one| end(one.address)).collect()
+    }
+
+    #[test]
+    fn servers_that_are_not_the_name_s_come_last_while_one_is_verified() {
+        let set = judged(&[
+            (ms(5), Trust::OtherName),
+            (ms(50), Trust::Verified),
+            (ms(1), Trust::Untrusted),
+            (ms(20), Trust::Expired),
+            (ms(30), Trust::NoTls),
+            (Outcome::Silent, Trust::Unknown),
+        ]);
+        assert_eq!(ends(&ranked(&set)), [4, 5, 2, 6, 3, 1], "the others in the order of their times");
+        assert!(improves(&set, Duration::from_secs(1)), "whatever the hysteresis");
+        assert!(!improves(&ranked(&set), Duration::ZERO));
+        let alike = judged(&[(ms(5), Trust::OtherName), (ms(1), Trust::Untrusted), (ms(3), Trust::Expired)]);
+        assert_eq!(ends(&ranked(&alike)), [2, 3, 1], "by time alone");
+        assert!(!improves(&alike, Duration::from_millis(10)));
     }
 
     #[test]
@@ -77,17 +128,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_ranking_is_a_permutation_that_cannot_be_improved(outcomes in prop::collection::vec((0u64..100, 0u8..4), 0..40)) {
-            let outcomes: Vec<Outcome> = outcomes.into_iter().map(|(t, kind)| match kind {
-                0 => ms(t),
-                1 => Outcome::Unmeasured,
-                2 => Outcome::Refused,
-                _ => Outcome::Silent,
+        fn a_ranking_is_a_permutation_that_cannot_be_improved(outcomes in prop::collection::vec((0u64..100, 0u8..4, 0usize..7), 0..40)) {
+            let outcomes: Vec<(Outcome, Trust)> = outcomes.into_iter().map(|(t, kind, trust)| match kind {
+                0 => (ms(t), Trust::ALL[trust]),
+                1 => (Outcome::Unmeasured, Trust::ALL[trust]),
+                2 => (Outcome::Refused, Trust::ALL[trust]),
+                _ => (Outcome::Silent, Trust::ALL[trust]),
             }).collect();
-            let measured = set(&outcomes);
+            let measured = judged(&outcomes);
             let ordered = ranked(&measured);
             prop_assert!(!improves(&ordered, Duration::ZERO));
-            let sorted = |set: &[(IpAddr, Outcome)]| { let mut all = set.to_vec(); all.sort(); all };
+            let sorted = |set: &[Candidate]| { let mut all = set.to_vec(); all.sort_by_key(|one| one.address); all };
             prop_assert_eq!(sorted(&measured), sorted(&ordered));
         }
     }

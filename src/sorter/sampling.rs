@@ -29,6 +29,11 @@ impl Sampling {
         self.due.insert((at, Rc::clone(name)));
     }
 
+    /// Whether something is planned for a name.
+    pub fn is_planned(&self, name: &[u8]) -> bool {
+        self.names.contains_key(name)
+    }
+
     /// When the next name is due.
     pub fn timeout(&self) -> Option<Monotonic> {
         self.due.first().map(|(at, _)| *at)

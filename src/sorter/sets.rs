@@ -8,6 +8,7 @@
 //! small sets large ones. A set that is displaced or refused is counted as passed over, and found
 //! again by the next walk over the table.
 
+mod interim;
 mod measured;
 
 use super::probe_choice::{Priority, ProbeChoice, SetSize, WAITING_MAX};
@@ -31,7 +32,6 @@ pub(super) const SETS_MAX: usize = 8192;
 pub(super) const READY_MAX: usize = 1024;
 /// The most addresses that a small set has to be measured.
 const SMALL_MAX: usize = 4;
-
 /// The time after the first order of a set before the next one, while addresses are missing. It doubles
 /// with each.
 const INTERIM_GAP: Duration = Duration::from_millis(50);
@@ -143,12 +143,15 @@ impl Sets {
                 let priority = Priority { size, recency, address: 0 };
                 let is_measured = unmeasured.is_empty();
                 let first = Interim { from: now, gap: INTERIM_GAP, planned: None };
-                let interim = before.as_ref().map_or(first, |set| Interim { planned: None, ..set.interim });
+                let interim = before.as_ref().map_or(first, |set| set.interim);
                 let set = NewSet { name: record.name(), family, priority, unmeasured, interim };
                 if !is_measured {
                     self.wait(set, choice);
-                } else if Measured::of(&view, choice).is_worth_sending(&view, self.hysteresis, true)
-                    && let Some(number) = self.add(set, choice)
+                } else if Measured::of(&view, record.name(), choice, now).is_worth_sending(
+                    &view,
+                    self.hysteresis,
+                    true,
+                ) && let Some(number) = self.add(set, choice)
                 {
                     self.make_ready(number);
                 }
@@ -197,11 +200,14 @@ impl Sets {
                 self.dequeue_unneeded(&displaced, choice);
             }
         }
-        let known = self.numbers.get_key_value(set.name).map(|(name, _)| Rc::clone(name));
-        let name = known.unwrap_or_else(|| Rc::from(set.name));
+        let known = self.numbers.get_key_value(set.name);
+        let name = known.map_or_else(|| Rc::from(set.name), |(name, _)| Rc::clone(name));
         let NewSet { family, priority, unmeasured, interim, .. } = set;
         let number = self.sets.insert(Set { name: Rc::clone(&name), family, priority, unmeasured, interim });
         self.numbers.entry(name).or_default()[index_of(family)] = Some(number);
+        if let Some(at) = interim.planned {
+            self.interim.insert((at, number));
+        }
         Some(number)
     }
 
@@ -260,11 +266,8 @@ impl Sets {
             if set.unmeasured.is_empty() {
                 self.queue.remove(&(set.priority, number));
                 self.make_ready(number);
-            } else if set.interim.from <= now {
-                self.make_ready(number);
-            } else if set.interim.planned.is_none() {
-                set.interim.planned = Some(set.interim.from);
-                self.interim.insert((set.interim.from, number));
+            } else {
+                self.plan_interim(number, now);
             }
         }
     }
@@ -366,10 +369,9 @@ impl Sets {
         choice: &ProbeChoice,
         now: Monotonic,
     ) -> Option<Order> {
-        let set = self.sets.get(number)?;
-        let name = Name::from_wire(record.name()).ok()?;
+        let (set, name) = (self.sets.get(number)?, Name::from_wire(record.name()).ok()?);
         let view = record.family(set.family).filter(|view| self.may_be_ordered(view, now))?;
-        let measured = Measured::of(&view, choice);
+        let measured = Measured::of(&view, record.name(), choice, now);
         if !measured.is_worth_sending(&view, self.hysteresis, set.unmeasured.is_empty()) {
             return None;
         }

@@ -11,7 +11,7 @@ import json, os, pathlib, random, signal, socket, struct, subprocess, sys, tempf
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
 from tun_responder import TunResponder
 
-NAME, PROGRAMS = "ranked.example", pathlib.Path(sys.argv[1])
+NAME, PROGRAMS = "ranked.example", pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".")
 SPREAD = [1, 300, 40, 90, 5, 150, 60, 20, 210, 120]
 SCENARIOS = {  # delays in milliseconds, how the network behaves, how long orders are watched after the first answer
     "spread": dict(delays=SPREAD, jitter=0.05, seconds=1.5),
@@ -131,4 +131,5 @@ def show(watched, began, delays, probes):
     print(json.dumps({"orders": orders, "true": true, "is_right": reachable == true, "bias_ms": bias, "probes": probes}))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -163,8 +163,11 @@ fn icmp(facts: &Facts) -> Finding {
     let allow = format!("echo 'net.ipv4.ping_group_range = 0 2147483647' > {file} && sysctl -p {file}");
     // The sorter opens its sockets only when it is started.
     let restart = facts.unit("hither-sorter.service").map(|_| "systemctl restart hither-sorter.service");
+    let is_icmp = |lack: &&String| lack.starts_with("ICMP");
     let lacks = match &facts.daemon {
-        Daemon::Answers(daemon) if daemon.sorter.is_some() => Some(daemon.lacks.as_slice()),
+        Daemon::Answers(daemon) if daemon.sorter.is_some() => {
+            Some(daemon.lacks.iter().filter(is_icmp).cloned().collect::<Vec<_>>())
+        }
         _ => None,
     };
     let range = facts.ping.groups;
@@ -172,7 +175,7 @@ fn icmp(facts: &Facts) -> Finding {
         Some(group) => (first..=last).contains(&group),
         None => first <= last,
     });
-    match (range, allowed, lacks) {
+    match (range, allowed, lacks.as_deref()) {
         (_, _, Some([])) => Finding::ok(check, "the sorter may send it"),
         // Without the other family the host may have no address of it.
         (_, true, Some([lack])) => Finding::ok(check, format!("the sorter may send it, but not {lack}")),

@@ -19,5 +19,7 @@ mod doh;
 mod doq;
 #[path = "sessions/hostile.rs"]
 mod hostile;
+#[path = "sessions/judge.rs"]
+mod judge;
 #[path = "sessions/unbound.rs"]
 mod unbound;

@@ -2,6 +2,10 @@
 
 use super::*;
 use crate::config::Config;
+use crate::sorter::sets::FoundBy;
+use hither_client::Snapshot;
+use hither_secure::Judgement;
+use hither_table::{Draft, FamilyDraft, Geometry, Key, Memory, Trust, Writer};
 
 fn sort(probes: &[Probe], rate: u32) -> Sort {
     Sort { probes: probes.to_vec(), rate, ..Config::default().sort }
@@ -260,4 +264,88 @@ fn an_address_that_had_answered_is_silent_after_the_second_time() {
     assert_eq!(probe(1_000, ProbeResult::Silent), answered);
     assert_eq!(probe(2_000, ProbeResult::Silent), Outcome::Silent, "it is asked again soon");
     assert_eq!(choice.settled_or_enqueued(ip(1), at(3_000)), Some(Outcome::Silent));
+}
+
+/// A set of `count` addresses for which certificates are to be judged.
+fn judged_set(choice: &mut ProbeChoice, name: &str, count: u16, now: Monotonic) {
+    let geometry = Geometry { entries: 64 };
+    let writer = Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10);
+    let mut writer = writer.expect("a table");
+    let name: hither_wire::name::Name = name.parse().expect("a name");
+    let set = FamilyDraft::of(11, (0..count).map(ip), now.as_ms() + 60_000, 60);
+    writer.put(&Draft { name, a: Some(set), aaaa: None }, now).expect("room");
+    let mut record = Snapshot::new();
+    assert!(writer.get(&Key::of(&name), &mut record));
+    choice.judging.note_clock(true);
+    choice.judging.consider(&record, FoundBy::Change, 0, now);
+}
+
+#[test]
+fn a_handshake_is_the_measurement_of_its_address() {
+    let methods = [Probe::Tls(443), Probe::Icmp, Probe::Tcp(443), Probe::Tcp(80)];
+    let mut choice = ProbeChoice::new(&sort(&methods, 1000), at(0));
+    judged_set(&mut choice, "www.example", 4, at(0));
+    (0..4).for_each(|n| choice.enqueue(ip(n), SMALL));
+    let mut handshakes = Vec::new();
+    while let Some(sent) = choice.next_probe(at(0)) {
+        assert_eq!(sent.probe, Probe::Tls(443));
+        handshakes.extend(sent.handshake);
+        assert!(choice.probe_ended(sent, ProbeResult::Answered(Duration::from_millis(7)), at(7)));
+    }
+    assert_eq!((handshakes.len(), choice.waiting()), (4, 0), "and no other probe");
+    assert_eq!(choice.outcome(&ip(3)), Outcome::Answered(Duration::from_millis(7)), "before the verdict");
+    // Further samples are cheap ones.
+    choice.enqueue(ip(1), SMALL);
+    assert_eq!(choice.next(at(1000)).probe, Probe::Icmp);
+    // Another name at the same addresses needs handshakes of its own, and each is a sample.
+    judged_set(&mut choice, "ftp.example", 3, at(1000));
+    let free: Vec<Sent> = std::iter::from_fn(|| choice.next_probe(at(1000))).collect();
+    assert_eq!(
+        free.iter().map(|sent| sent.serial).collect::<Vec<_>>(),
+        [0, 0],
+        "one address is being measured"
+    );
+    for sent in free {
+        assert!(!choice.probe_ended(sent, ProbeResult::Answered(Duration::from_millis(5)), at(1005)));
+        assert_eq!(choice.outcome(&sent.address), Outcome::Answered(Duration::from_millis(5)));
+    }
+}
+
+#[test]
+fn an_address_that_refuses_the_handshake_is_measured_by_other_methods() {
+    let methods = [Probe::Tls(443), Probe::Icmp, Probe::Tcp(443), Probe::Tcp(80)];
+    let mut choice = ProbeChoice::new(&sort(&methods, 1000), at(0));
+    judged_set(&mut choice, "www.example", 2, at(0));
+    (0..2).for_each(|n| choice.enqueue(ip(n), SMALL));
+    let mut probes = Vec::new();
+    while let Some(sent) = choice.next_probe(at(0)) {
+        probes.extend((sent.address == ip(0)).then_some(sent.probe));
+        choice.probe_ended(sent, ProbeResult::Refused, at(0));
+    }
+    assert_eq!(probes, [Probe::Tls(443), Probe::Icmp, Probe::Tcp(80)]);
+    let name: hither_wire::name::Name = "www.example".parse().expect("a name");
+    assert_eq!(choice.judging.trust(name.as_wire(), &ip(0), at(0)), Some(Trust::NoTls));
+}
+
+#[test]
+fn addresses_beyond_the_rate_of_handshakes_are_measured_without() {
+    let methods = [Probe::Tls(443), Probe::Icmp, Probe::Tcp(443), Probe::Tcp(80)];
+    let sort = Sort { tls_rate: 2, ..sort(&methods, 1000) };
+    let mut choice = ProbeChoice::new(&sort, at(0));
+    judged_set(&mut choice, "www.example", 5, at(0));
+    (0..5).for_each(|n| choice.enqueue(ip(n), SMALL));
+    let mut sent = Vec::new();
+    while let Some(probe) = choice.next_probe(at(0)) {
+        sent.push(probe.probe);
+        choice.probe_ended(probe, ProbeResult::Answered(Duration::from_millis(7)), at(7));
+        if let Some(handshake) = probe.handshake {
+            choice.judged(handshake, Judgement::without_certificate(Trust::Verified), at(7));
+        }
+    }
+    let by = |probe| sent.iter().filter(|one| **one == probe).count();
+    assert_eq!((by(Probe::Tls(443)), by(Probe::Icmp), sent.len()), (2, 3, 5), "none waits");
+    while choice.judging.next_judged(at(7)).is_some() {}
+    let due = choice.timeout().expect("more handshakes");
+    assert!(at(400) <= due && due <= at(510), "{due:?}");
+    assert_eq!(choice.next(at(1007)).probe, Probe::Tls(443));
 }

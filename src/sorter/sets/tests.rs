@@ -3,6 +3,8 @@
 use super::super::probe_choice::{ProbeResult, Sent};
 use super::*;
 use crate::config::{Config, Probe};
+use hither_control::{OrderedAddress, Verdict};
+use hither_secure::Judgement;
 use hither_table::{Address, Draft, FamilyDraft, Geometry, Key, Memory, Rtt, Trust, Writer};
 use std::time::Duration;
 
@@ -135,7 +137,8 @@ fn extra_addresses_are_not_ordered_to_the_front() {
     let is_sent_again = |first: &[u16], extra: &[u16]| {
         let record = snapshot_with("a.example", &few(first), &few(extra), true);
         let view = record.family(Family::A).expect("addresses");
-        Measured::of(&view, &world.choice).is_worth_sending(&view, world.sets.hysteresis, true)
+        let measured = Measured::of(&view, record.name(), &world.choice, NOW);
+        measured.is_worth_sending(&view, world.sets.hysteresis, true)
     };
     assert!(!is_sent_again(&[20, 10], &[40, 30]), "it is in the best order already");
     assert!(is_sent_again(&[10, 20], &[40, 30]) && is_sent_again(&[20, 10], &[30, 40]));
@@ -339,4 +342,44 @@ fn a_set_with_missing_addresses_is_ordered_by_those_that_are_known() {
     let last = world.orders.last().expect("orders");
     assert_eq!((world.orders.len(), last.addresses[4].reachable), (3, Some(false)));
     assert!(world.is_at_rest() && world.sets.timeout().is_none());
+}
+
+/// Judges every certificate that is wished for, by the last octet of the address.
+fn judge(world: &mut World, name: &str, verdict: impl Fn(u8) -> Trust) {
+    let name: Name = name.parse().expect("a name");
+    world.choice.judging.note_clock(true);
+    while let Some(sent) = world.choice.next_probe(world.now) {
+        let IpAddr::V4(v4) = sent.address else { panic!("no set has another family") };
+        let handshake = sent.handshake.expect("nothing else is due");
+        let rtt = Duration::from_millis(u64::from(255 - v4.octets()[3]));
+        world.choice.probe_ended(sent, ProbeResult::Answered(rtt), world.now);
+        let judgement = Judgement::without_certificate(verdict(v4.octets()[3]));
+        world.choice.judged(handshake, judgement, world.now);
+    }
+    while let Some(judged) = world.choice.judging.next_judged(world.now) {
+        assert_eq!(*judged, *name.as_wire());
+        let record = &world.table[&*judged];
+        world.sets.update(record, FoundBy::Walk, &mut world.choice, world.now);
+    }
+    world.send_orders();
+}
+
+#[test]
+fn an_order_does_not_wait_for_certificates_and_another_one_follows_them() {
+    let mut world = World::new(Config::default().sort);
+    let record = snapshot("www.example", &few(&[1, 2, 3, 4]), false);
+    world.choice.judging.consider(&record, FoundBy::Change, 0, NOW);
+    world.update_with(record, FoundBy::Change);
+    world.wait(10);
+    let ends = |order: &Order| {
+        let end = |one: &OrderedAddress| one.address.to_string().rsplit('.').next().map(str::to_owned);
+        order.addresses.iter().filter_map(end).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(world.orders.iter().map(ends).collect::<Vec<_>>(), ["4 3 2 1"], "the clock is not known yet");
+    judge(&mut world, "www.example", |n| if n == 4 { Trust::OtherName } else { Trust::Verified });
+    assert_eq!(world.orders.iter().map(ends).collect::<Vec<_>>().last().map(String::as_str), Some("3 2 1 4"));
+    let verdicts: Vec<Verdict> = world.orders[1].addresses.iter().map(|one| one.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Verified, Verdict::Verified, Verdict::Verified, Verdict::OtherName]);
+    assert_eq!(world.orders.len(), 2);
+    assert!(world.is_at_rest());
 }
