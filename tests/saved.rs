@@ -11,7 +11,7 @@ mod support;
 mod versions;
 
 use hither_saved::{Header, Reader, Set, Writer};
-use hither_table::{Address, Agreement, Family, Key, Snapshot};
+use hither_table::{Address, Agreement, Family, Key, Snapshot, Trust};
 use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::compose::Owner;
 use hither_wire::message::{Message, Section};
@@ -138,6 +138,42 @@ fn restored_answers_are_reported_as_restored_until_they_are_renewed() {
     assert!(daemon.ctl(&["flush", "kept.example"]).status.success());
     assert_eq!(daemon.json(&["query", "kept.example"])["source"], "upstream");
     assert_eq!(daemon.json(&["query", "kept.example"])["source"], "cache");
+}
+
+#[test]
+fn a_wrong_certificate_is_last_after_a_reboot_and_after_a_crash() {
+    let dir = directory();
+    let address = |end, sources, trust| Address {
+        sources,
+        trust,
+        ..Address::new(Ipv4Addr::new(198, 18, 0, end).into(), 0, Address::TRUSTED)
+    };
+    let judged = Set {
+        sorted: true,
+        agreement: Agreement { answered: 3, disputes: Agreement::CERTIFICATES, dissenters: 0 },
+        addresses: vec![address(8, 2, Trust::Verified), address(7, 1, Trust::OtherName)],
+        ..set("kept.example.", 7)
+    };
+    write(&dir, std::iter::once(judged));
+    let upstream = good(&[1]);
+    let check = |daemon: &Daemon, when: &str| {
+        daemon.until(when, |d| d.ctl(&["lookup", "kept.example"]).status.success());
+        let entry = daemon.json(&["lookup", "kept.example"]);
+        let shown = entry["addresses"].as_array().expect("addresses").iter();
+        let shown: Vec<_> = shown.map(|own| (own["trust"].clone(), own["sources"].clone())).collect();
+        assert_eq!(
+            shown,
+            [("verified".into(), 2.into()), ("other_name".into(), 1.into())],
+            "{when}: {entry}"
+        );
+        assert_eq!((&entry["answered"], &entry["disputed"]), (&3.into(), &true.into()), "{when}: {entry}");
+        assert_eq!(ends(&daemon.ask("kept.example")), [8, 7], "{when}");
+    };
+    let mut daemon = start(&dir, &upstream, "");
+    check(&daemon, "it is restored");
+    daemon.process.kill().expect("it runs");
+    daemon.process.wait().expect("it ends");
+    check(&start(&dir, &upstream, ""), "the table is taken over");
 }
 
 #[test]
