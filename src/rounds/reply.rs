@@ -84,7 +84,8 @@ pub mod ede {
     pub const NETWORK_ERROR: u16 = 23;
     /// Blocked: the operator of this server blocks the name.
     pub const BLOCKED: u16 = 15;
-    /// Filtered: the operator of this server wants clients to use the other address family.
+    /// Filtered: the addresses are private ones of a public name, or the operator of this server wants
+    /// clients to use the other address family.
     pub const FILTERED: u16 = 17;
     /// Prohibited: the client may not use this server.
     pub const PROHIBITED: u16 = 18;
@@ -191,7 +192,7 @@ pub(crate) fn record(
     let negative = view.negative();
     let rcode = if negative == Some(Negative::NxDomain) { Rcode::NXDOMAIN } else { Rcode::NOERROR };
     let stale = stale_ttl_s.map(|_| if rcode == Rcode::NXDOMAIN { ede::STALE_NXDOMAIN } else { ede::STALE });
-    let ede = if negative == Some(Negative::Withheld) { Some(ede::BLOCKED) } else { stale };
+    let ede = if negative == Some(Negative::Withheld) { Some(ede::FILTERED) } else { stale };
     let reserve = if ede.is_some() { OPT_WITH_EDE } else { OPT };
     let Some(mut composer) = open(query, rcode, reserve, buffer.limit, buffer.out) else { return 0 };
     let ttl_s = |expire_ms: u64| stale_ttl_s.unwrap_or_else(|| remaining_s(now, expire_ms));
@@ -270,7 +271,7 @@ pub(crate) fn stored(
     if stored.question_len() != query.question().len() {
         return 0;
     }
-    let blocked = stored.is_withheld().then_some(ede::BLOCKED);
+    let blocked = stored.is_withheld().then_some(ede::FILTERED);
     let ede = blocked.or(stale_ttl_s.map(|_| ede::STALE));
     let reserve = if ede.is_some() { OPT_WITH_EDE } else { OPT };
     let Some(mut composer) = open(query, stored.rcode(), reserve, buffer.limit, buffer.out) else { return 0 };

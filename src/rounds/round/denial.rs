@@ -66,7 +66,7 @@ impl Round {
         if let Some(stored) = withheld_answer(&self.question, now, left_s).filter(Stored::is_withheld) {
             shared.answers.put(&self.question.asked(), Arc::new(stored));
         }
-        self.reply_to_all(shared, &Answer::Empty { rcode: Rcode::NOERROR, ede: Some(ede::BLOCKED) });
+        self.reply_to_all(shared, &Answer::Empty { rcode: Rcode::NOERROR, ede: Some(ede::FILTERED) });
         self.phase = Phase::Denied { set: None };
     }
 
