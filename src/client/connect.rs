@@ -3,7 +3,7 @@
 
 use crate::{Answer, Snapshot, Table, Wanted, raw};
 use hither_native::{Answered, Candidates, NotConnected, Seen, Source, Stream, Wait};
-use hither_table::Monotonic;
+use hither_table::{Freshness, Monotonic, StaleTime};
 use hither_wire::name::Name;
 use std::fmt;
 use std::io;
@@ -56,8 +56,8 @@ impl Table {
     ///
     /// The addresses are those of the table. If it lacks a family of the name, or one has expired, the
     /// daemon is asked first, for at most 2.5 seconds, and only until one family has addresses and 50
-    /// milliseconds more. Up to 16 addresses are tried as in RFC 8305: the nearest one first, then the
-    /// families in turn, each in the order of the table; the next one as soon as one has failed, or
+    /// milliseconds more. Up to 16 addresses are tried as in RFC 8305: the first one by
+    /// [`Table::ordered`], then the families in turn, each in this order; the next one as soon as one has failed, or
     /// after twice the round-trip time of the one before it, at least 10 and at most 250 milliseconds,
     /// 250 if it is unknown. The first connection wins, and all others are closed.
     ///
@@ -96,12 +96,17 @@ impl Source for Asking<'_> {
         let answer = self.table.answer(&self.name, Wanted::Both, now, &mut self.entry);
         let is_final = match answer {
             Answer::Fresh => true,
-            Answer::Stale => has_asked,
-            Answer::Partial => false,
+            // What the daemon has just answered may have expired already: stale data, or a TTL of 0.
+            Answer::Stale | Answer::Partial => {
+                let is_known = self.entry.freshness(Wanted::Both, StaleTime::UNKNOWN, now);
+                has_asked && is_known != Freshness::Partial
+            }
             Answer::Missing | Answer::Busy => return Ok(None),
             Answer::OtherNetwork => return Err(NotConnected::Unanswered),
         };
-        Ok(Some(Seen { candidates: Candidates::of(&self.entry.entry(), now, has_asked), is_final }))
+        let order = self.table.families().order;
+        let candidates = Candidates::of(&self.entry.entry(), order, now, has_asked);
+        Ok(Some(Seen { candidates, is_final }))
     }
 
     fn ask(&mut self, is_hasty: bool) -> Option<Answered> {

@@ -1,9 +1,9 @@
-//! The addresses of a name that a race tries, in their order: families in turn (RFC 8305 section 4),
-//! beginning with that of the nearest address, and each in the order of the table.
+//! The addresses of a name that a race tries, in their order: that over both families, but the families
+//! in turn (RFC 8305 section 4), so that a family that fails costs one attempt.
 
 use crate::race::CANDIDATES_MAX;
 use core::net::IpAddr;
-use hither_table::{Address, Entry, Family, Monotonic, Rtt, Trust};
+use hither_table::{Address, Entry, Family, FamilyOrder, Monotonic, Rtt, Trust, Wanted};
 
 /// An address, and its round-trip time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,39 +22,46 @@ pub struct Candidates {
 }
 
 impl Candidates {
-    /// The addresses of an entry that may be tried: those of sets that have not expired at `now`, or of
-    /// all sets if the daemon `serves_expired` ones. Left out are addresses that no host can have, such
-    /// as 0.0.0.0: the kernel would connect to this host in place of them.
+    /// The addresses of an entry that may be tried, by its order over both families: those of sets that
+    /// have not expired at `now`, or of all sets if the daemon `serves_expired` ones. Left out are
+    /// addresses that no host can have, such as 0.0.0.0: the kernel would connect to this host in place of
+    /// them.
     #[must_use]
-    pub fn of(entry: &Entry<'_>, now: Monotonic, serves_expired: bool) -> Candidates {
-        let set = |family| entry.family(family).filter(|set| serves_expired || !set.expired(now));
-        let [a, aaaa] = [Family::A, Family::Aaaa].map(|family| {
-            let set = set(family);
-            move || set.into_iter().flat_map(|set| set.addresses()).filter(|one| is_of_a_host(one.address))
-        });
-        Candidates::in_order(a, aaaa)
+    pub fn of(entry: &Entry<'_>, order: FamilyOrder, now: Monotonic, serves_expired: bool) -> Candidates {
+        let may_be_used =
+            |family| entry.family(family).is_some_and(|set| serves_expired || !set.expired(now));
+        let usable = [Family::A, Family::Aaaa].map(may_be_used);
+        Candidates::in_turn(|| {
+            let ordered = entry.ordered(Wanted::Both, order);
+            ordered.filter(move |one| {
+                let [v4, v6] = usable;
+                let is_usable = if one.address.is_ipv6() { v6 } else { v4 };
+                is_usable && is_of_a_host(one.address)
+            })
+        })
     }
 
-    /// Two families, each best first, in the order in which they are tried. Last come addresses that did
-    /// not answer the sorter, and before these, if a certificate of another address is verified, those
-    /// whose certificates are for other names or not to be trusted.
-    fn in_order<I: Iterator<Item = Address>>(a: impl Fn() -> I, aaaa: impl Fn() -> I) -> Candidates {
+    /// Addresses in the order over both families, but the families in turn, beginning with that of the
+    /// first one. Last come addresses that did not answer the sorter, and before these, if a certificate of
+    /// another address is verified, those whose certificates are for other names or not to be trusted.
+    fn in_turn<I: Iterator<Item = Address>>(ordered: impl Fn() -> I) -> Candidates {
         let mut all = Candidates { all: [None; CANDIDATES_MAX], len: 0 };
-        let is_any_verified = a().chain(aaaa()).any(|one| one.trust == Trust::Verified);
+        let is_any_verified = ordered().any(|one| one.trust == Trust::Verified);
         for class in [Class::Good, Class::Distrusted, Class::Unreachable] {
-            let is_part = move |one: &Address| Class::of(one, is_any_verified) == class;
-            let (mut v4, mut v6) = (a().filter(is_part), aaaa().filter(is_part));
-            let mut is_turn_of_v6 = match (a().find(is_part), aaaa().find(is_part)) {
-                (Some(v4), Some(v6)) => distance(&v6) <= distance(&v4),
-                (v4, _) => v4.is_none(),
-            };
+            let part = || ordered().filter(move |one| Class::of(one, is_any_verified) == class);
+            let Some(first) = part().next() else { continue };
+            let is_v6 = first.address.is_ipv6();
+            let mut same = part().filter(|one| one.address.is_ipv6() == is_v6);
+            let mut other = part().filter(|one| one.address.is_ipv6() != is_v6);
+            let mut is_turn_of_other = false;
             loop {
-                let next = if is_turn_of_v6 { v6.next() } else { v4.next() };
-                let Some(one) = next.or_else(|| if is_turn_of_v6 { v4.next() } else { v6.next() }) else {
+                let next = if is_turn_of_other { other.next() } else { same.next() };
+                let Some(one) = next.or_else(|| if is_turn_of_other { same.next() } else { other.next() })
+                else {
                     break;
                 };
                 all.push(&one);
-                is_turn_of_v6 = !is_turn_of_v6;
+                is_turn_of_other = !is_turn_of_other;
             }
         }
         all
@@ -96,18 +103,9 @@ impl Class {
     fn of(one: &Address, is_any_verified: bool) -> Class {
         match (one.rtt, one.trust) {
             (Rtt::Unreachable, _) => Class::Unreachable,
-            (_, Trust::OtherName | Trust::Untrusted) if is_any_verified => Class::Distrusted,
+            (_, trust) if is_any_verified && trust.is_bad() => Class::Distrusted,
             _ => Class::Good,
         }
-    }
-}
-
-/// How far away an address is, for the choice of the first family. Of two that are equally far the one
-/// of IPv6 is first.
-fn distance(address: &Address) -> u32 {
-    match address.rtt {
-        Rtt::Micros(micros) => micros,
-        Rtt::Unmeasured | Rtt::Unreachable => u32::MAX,
     }
 }
 
@@ -141,9 +139,8 @@ pub(crate) mod tests {
         lines.iter().map(address).collect()
     }
 
-    fn order(a: &[&str], aaaa: &[&str]) -> Vec<String> {
-        let (a, aaaa) = (set(a), set(aaaa));
-        let all = Candidates::in_order(|| a.iter().copied(), || aaaa.iter().copied());
+    fn order(ordered: &[&str]) -> Vec<String> {
+        let all = Candidates::in_turn(|| set(ordered).into_iter());
         all.iter().map(|one| one.address.to_string()).collect()
     }
 
@@ -151,44 +148,38 @@ pub(crate) mod tests {
     pub(crate) fn candidates(count: usize) -> Candidates {
         let lines: Vec<String> = (0..count).map(|n| std::format!("192.0.2.{n} 5")).collect();
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-        let a = set(&lines);
-        Candidates::in_order(|| a.iter().copied(), || [].iter().copied())
+        Candidates::in_turn(|| set(&lines).into_iter())
     }
 
     #[test]
-    fn families_take_turns_and_the_nearest_address_is_first() {
-        assert_eq!(
-            order(&["192.0.2.1 9", "192.0.2.2 20"], &["::1 8", "::2 90"]),
-            ["::1", "192.0.2.1", "::2", "192.0.2.2"]
-        );
-        assert_eq!(order(&["192.0.2.1 7", "192.0.2.2 8"], &["::1 8"]), ["192.0.2.1", "::1", "192.0.2.2"]);
-        assert_eq!(order(&["192.0.2.1 8"], &["::1 8"]), ["::1", "192.0.2.1"], "IPv6, if equally far");
-        assert_eq!(order(&["192.0.2.1 -"], &["::1 -"]), ["::1", "192.0.2.1"]);
-        assert_eq!(order(&["192.0.2.1 50"], &["::1 -"]), ["192.0.2.1", "::1"], "the one that is known");
-        assert_eq!(order(&["192.0.2.1 1", "192.0.2.2 2"], &[]), ["192.0.2.1", "192.0.2.2"]);
-        assert_eq!(order(&[], &["::1 1"]), ["::1"]);
-        assert!(order(&[], &[]).is_empty());
+    fn families_take_turns_beginning_with_that_of_the_first_address() {
+        let v6_first = ["::1 8", "192.0.2.1 9", "192.0.2.2 20", "192.0.2.3 30", "::2 90"];
+        assert_eq!(order(&v6_first), ["::1", "192.0.2.1", "::2", "192.0.2.2", "192.0.2.3"]);
+        assert_eq!(order(&["192.0.2.1 7", "192.0.2.2 8", "::1 8"]), ["192.0.2.1", "::1", "192.0.2.2"]);
+        assert_eq!(order(&["192.0.2.1 1", "192.0.2.2 2"]), ["192.0.2.1", "192.0.2.2"]);
+        assert!(order(&[]).is_empty());
     }
 
     #[test]
     fn an_address_that_did_not_answer_is_last() {
-        assert_eq!(order(&["192.0.2.1 9", "192.0.2.2 x"], &["::1 x"]), ["192.0.2.1", "::1", "192.0.2.2"]);
-        assert_eq!(order(&["192.0.2.1 x"], &["::1 -"]), ["::1", "192.0.2.1"]);
+        assert_eq!(order(&["192.0.2.1 9", "192.0.2.2 x", "::1 x"]), ["192.0.2.1", "192.0.2.2", "::1"]);
+        assert_eq!(order(&["192.0.2.1 x", "::1 -"]), ["::1", "192.0.2.1"], "whatever sort.families says");
     }
 
     #[test]
     fn certificates_for_other_names_are_behind_a_verified_one_of_either_family() {
         let wrong = ["192.0.2.1 1 other_name", "192.0.2.2 9 untrusted"];
-        assert_eq!(order(&wrong, &["::1 90 verified"]), ["::1", "192.0.2.1", "192.0.2.2"]);
-        assert_eq!(order(&wrong, &["::1 90 expired"]), ["192.0.2.1", "::1", "192.0.2.2"], "none is verified");
-        assert_eq!(order(&wrong, &["::1 90 verified", "::2 x"]), ["::1", "192.0.2.1", "192.0.2.2", "::2"]);
+        let with = |last: &[&'static str]| order(&[&wrong, last].concat());
+        assert_eq!(with(&["::1 90 verified"]), ["::1", "192.0.2.1", "192.0.2.2"]);
+        assert_eq!(with(&["::1 90 expired"]), ["192.0.2.1", "::1", "192.0.2.2"], "none is verified");
+        assert_eq!(with(&["::1 90 verified", "::2 x"]), ["::1", "192.0.2.1", "192.0.2.2", "::2"]);
     }
 
     #[test]
     fn there_are_sixteen_at_most_of_both_families() {
-        let a: Vec<String> = (0..40).map(|n| std::format!("192.0.2.{n} 5")).collect();
-        let a: Vec<&str> = a.iter().map(String::as_str).collect();
-        let all = order(&a, &["2001:db8::1 900"]);
+        let mut lines: Vec<String> = (0..40).map(|n| std::format!("192.0.2.{n} 5")).collect();
+        lines.push("2001:db8::1 900".into());
+        let all = order(&lines.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!((all.len(), all[1].as_str()), (CANDIDATES_MAX, "2001:db8::1"));
     }
 

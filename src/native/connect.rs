@@ -146,7 +146,7 @@ impl Handle {
     ) -> Result<Option<Seen>, Option<NotConnected>> {
         match self.look(name, Wanted::Both, room) {
             Ok(Ok(found)) => Ok(Some(Seen {
-                candidates: Candidates::of(&found.entry, found.now, has_asked),
+                candidates: Candidates::of(&found.entry, found.families.order, found.now, has_asked),
                 is_final: found.is_answer(Wanted::Both, has_asked),
             })),
             Ok(Err(NoEntry::TooLarge)) => Err(None),
