@@ -177,10 +177,10 @@ int hither_wait(hither *table, uint64_t *changes, uint32_t timeout_ms);
  * *descriptor, -1 if there is no connection. The whole call takes at most `timeout_ms` milliseconds.
  *
  * The addresses are those of the table; if it lacks a family of the name, or one has expired, the daemon is asked first, for at most 2.5
- * seconds, and only until one family has addresses and 50 milliseconds more. Up to 16 addresses are tried as in RFC 8305: the nearest one
- * first, then the families in turn, each in the order of the table; the next one as soon as one has failed, or after twice the round-trip
- * time of the one before it, at least 10 and at most 250 milliseconds, 250 if it is unknown. The first connection wins, and all others are
- * closed.
+ * seconds, and only until one family has addresses and 50 milliseconds more. Up to 16 addresses are tried as in RFC 8305: in the order over
+ * both families (hither_order), by default the nearest one first, but the families in turn; the next one as soon as one has failed, or
+ * after twice the round-trip time of the one before it, at least 10 and at most 250 milliseconds, 250 if it is unknown. The first connection
+ * wins, and all others are closed.
  *
  * Calls on the socket wait (no O_NONBLOCK), and execve closes it (FD_CLOEXEC). The caller closes it.
  *

@@ -57,9 +57,9 @@ impl Table {
     /// The addresses are those of the table. If it lacks a family of the name, or one has expired, the
     /// daemon is asked first, for at most 2.5 seconds, and only until one family has addresses and 50
     /// milliseconds more. Up to 16 addresses are tried as in RFC 8305: the first one by
-    /// [`Table::ordered`], then the families in turn, each in this order; the next one as soon as one has failed, or
-    /// after twice the round-trip time of the one before it, at least 10 and at most 250 milliseconds,
-    /// 250 if it is unknown. The first connection wins, and all others are closed.
+    /// [`Table::ordered`], then the families in turn, each in this order; the next one as soon as one has
+    /// failed, or after twice the round-trip time of the one before it, at least 10 and at most 250
+    /// milliseconds, 250 if it is unknown. The first connection wins, and all others are closed.
     ///
     /// # Errors
     /// A [`ConnectError`]; also for names that hither leaves to others: an address in place of a name,

@@ -1,7 +1,7 @@
 //! Judges what getaddrinfo makes of hither's order: it sorts what the NSS module gives by RFC 6724, see
 //! nss-hither(8). A finding only names what the measured times of this host show.
 
-use super::facts::Facts;
+use super::facts::{Configuration, Facts};
 use super::finding::Finding;
 use crate::ctl::nsswitch;
 use hither_client::{Address, Family, Monotonic, Rtt, Snapshot, Table};
@@ -12,8 +12,6 @@ use std::time::Duration;
 /// How many names with IPv6 addresses are compared with what getaddrinfo makes of them at most; each
 /// takes some system calls.
 const NAMES_MAX: usize = 1000;
-/// How much nearer IPv4 must be to be counted.
-const NEARER: Duration = Duration::from_millis(25);
 /// How much farther the first address must be to be counted: less is within the noise of measuring.
 const FARTHER: Duration = Duration::from_millis(5);
 
@@ -109,9 +107,17 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
         return Vec::new();
     }
     let mut findings = Vec::new();
-    findings.extend(families(order, NEARER));
+    findings.extend(families(order, margin(facts)));
     findings.extend(within_v6(order));
     findings
+}
+
+/// How much nearer the other family must be to count.
+fn margin(facts: &Facts) -> Duration {
+    match &facts.config {
+        Configuration::Good(config) => config.sort.family_margin,
+        _ => crate::config::Config::default().sort.family_margin,
+    }
 }
 
 fn families(order: &Order, margin: Duration) -> Option<Finding> {
