@@ -49,7 +49,7 @@ pub struct Wait {
 }
 
 /// Asks for the wanted families of `name`. `Ok`: the daemon has answered, with addresses or a denial. If
-/// `HASTY`, the second reply is waited for only for [`RESOLUTION_DELAY`] after a first one with records.
+/// `HASTY`, the second reply is waited for at most 50 ms after a first one with records.
 /// (A constant, so that the NSS module has no code for it.)
 ///
 /// # Errors
