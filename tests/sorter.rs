@@ -94,7 +94,7 @@ fn a_closed_port_comes_last_and_a_sorter_that_dies_comes_back() {
         let (result, answered) =
             if is_closed { ("refused", &0.into()) } else { ("answered", &probe["sent"]) };
         assert_eq!((&probe["result"], &probe["answered"]), (&result.into(), answered), "{known}");
-        let why = if is_closed { "last, since it does not answer" } else { "confirmed addresses; " };
+        let why = if is_closed { "last of these, since it does not answer" } else { "confirmed addresses; " };
         assert!(address["why"].as_str().is_some_and(|said| said.contains(why)), "{known}");
     }
     let pid = sorter_pid(&daemon).expect("connected");

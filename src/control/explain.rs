@@ -21,9 +21,9 @@ pub struct Explanation {
     pub source_detail: Option<String>,
     /// The set in the table.
     pub set: Option<SetReport>,
-    /// The versions that are kept, the oldest first.
+    /// The latest versions that are kept, the oldest first.
     pub versions: Vec<VersionReport>,
-    /// How many versions came before them, and are no longer kept.
+    /// How many versions came before them, and are not shown.
     pub versions_earlier: u64,
     /// Whether there may have been more.
     pub versions_earlier_or_more: bool,
@@ -55,7 +55,7 @@ pub struct SetReport {
     pub sorted: bool,
     /// Whether it has expired.
     pub stale: bool,
-    /// `nxdomain`, `nodata` or `withheld`; `None` if there are addresses.
+    /// `nxdomain` or `nodata`; `None` if there are addresses.
     pub negative: Option<String>,
     /// How many upstreams answered in its round.
     pub answered: u8,
@@ -75,13 +75,13 @@ pub struct VersionReport {
     pub set_version: u64,
     /// The round that gathered it.
     pub round: u64,
-    /// How long ago it was published or removed.
+    /// How long ago it was published or removed; 0 for `taken_over`, where that is not known.
     pub ago_ms: u64,
     /// The cause, one word.
     pub cause: String,
     /// `first`, `partial` or `complete`.
     pub state: String,
-    /// `nxdomain`, `nodata` or `withheld`; `None` if there are addresses.
+    /// `nxdomain` or `nodata`; `None` if there are addresses.
     pub negative: Option<String>,
     /// Whether the addresses are in a measured order.
     pub sorted: bool,
@@ -158,7 +158,7 @@ pub struct NextReport {
     /// Until a query refreshes the set; 0 if the next one does.
     pub refresh_in_ms: Option<u64>,
     /// Until the expired set is no longer served.
-    pub stale_until_ms: Option<u64>,
+    pub stale_until_in_ms: Option<u64>,
     /// Until the round ends at the latest.
     pub deadline_in_ms: Option<u64>,
     /// Until the next sample of an address.

@@ -118,7 +118,7 @@ words! {
         Upstream = "upstream",
         /// The cache has the answer, expired, and no upstream responded (RFC 8767).
         Stale = "stale",
-        /// The cache has the answer as it was saved before the daemon's start.
+        /// The saved cache had the answer.
         Restored = "restored",
         /// A hosts file has the name.
         Hosts = "hosts",

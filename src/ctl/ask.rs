@@ -355,7 +355,7 @@ fn source_text(report: &QueryReport) -> String {
         (SourceKind::Upstream, Some(upstream)) => format!("from upstream {upstream}"),
         (SourceKind::Upstream, None) => "since no upstream gave a usable answer".to_owned(),
         (SourceKind::Stale, _) => "from the cache, expired, since no upstream gave an answer".to_owned(),
-        (SourceKind::Restored, _) => "from the cache as it was saved before the daemon's start".to_owned(),
+        (SourceKind::Restored, _) => "from the saved cache".to_owned(),
         (SourceKind::Hosts, detail) => format!("from {}", detail.unwrap_or("a hosts file")),
         (SourceKind::Block, detail) => {
             format!("by the block list {}", detail.unwrap_or("that has the name"))

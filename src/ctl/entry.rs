@@ -1,7 +1,7 @@
 //! An entry as `hitherctl` prints it: as JSON, whose fields do not change, and as text.
 
 use hither_client::{
-    Agreement, Family, FamilyOrder, FamilyView, Monotonic, Name, Rtt, Snapshot, StaleTime, Trust, Use, Wanted,
+    Agreement, Family, FamilyOrder, FamilyView, Monotonic, Name, Rtt, Snapshot, StaleTime, Use, Wanted,
 };
 use serde::Serialize;
 use std::fmt;
@@ -31,8 +31,8 @@ struct ShownSet {
     answered: u8,
     disputed: bool,
     disputes: Vec<&'static str>,
-    /// The upstreams that disagree, by their places in the configuration, from 1 on. 23 stands for all
-    /// after the first 22.
+    /// The upstreams that disagree, by their numbers in the order of `status`, from 1 on. 23 stands for
+    /// all after the first 22.
     dissenters: Vec<u32>,
     addresses: Vec<ShownAddress>,
     /// Only of a lookup of both families, if both have addresses.
@@ -86,6 +86,17 @@ struct ShownAddress {
     reachable: Option<bool>,
     trust: &'static str,
     sources: u8,
+}
+
+/// What the certificate of an address says, in words; `None` if that is not known.
+pub(super) fn certificate_text(trust: &str) -> Option<String> {
+    Some(match trust {
+        "" | "unknown" => return None,
+        "no_tls" => "no certificate".to_owned(),
+        "not_yet" => "certificate not valid yet".to_owned(),
+        "other_name" => "certificate for other names".to_owned(),
+        other => format!("certificate {}", other.replace('_', " ")),
+    })
 }
 
 pub(super) fn rtype(family: Family) -> &'static str {
@@ -166,9 +177,9 @@ impl fmt::Display for Entry {
                 (Some(false), _) => f.write_str("  not reachable")?,
                 _ => f.write_str("  not measured ")?,
             }
-            write!(f, "  {} of {}", shown.sources, self.set.answered)?;
-            if shown.trust != Trust::Unknown.as_str() {
-                write!(f, "  {}", shown.trust)?;
+            write!(f, "  given by {} of {}", shown.sources, self.set.answered)?;
+            if let Some(certificate) = certificate_text(shown.trust) {
+                write!(f, ", {certificate}")?;
             }
         }
         Ok(())

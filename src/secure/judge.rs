@@ -37,6 +37,8 @@ const NAME_OCTETS_MAX: usize = 256;
 pub struct Shown {
     /// Its first names, at most 8 and 256 octets in all.
     pub names: Vec<String>,
+    /// How many names it has besides them.
+    pub names_more: usize,
     /// Its dates; `None` if they cannot be read.
     pub validity: Option<Validity>,
 }
@@ -204,16 +206,18 @@ impl fmt::Display for Carried {
 impl error::Error for Carried {}
 
 fn end_with(verdict: Verdict, leaf: &CertificateDer<'_>) -> rustls::Error {
-    let names = ParsedCertificate::try_from(leaf).map_or_else(|_| Vec::new(), |parsed| names_of(&parsed));
-    let shown = Some(Shown { names, validity: Validity::read(leaf) });
+    let parsed = ParsedCertificate::try_from(leaf);
+    let (names, names_more) = parsed.map(|parsed| names_of(&parsed)).unwrap_or_default();
+    let shown = Some(Shown { names, names_more, validity: Validity::read(leaf) });
     let carried = Carried(Judgement { verdict, shown });
     CertificateError::Other(OtherError(Arc::new(carried))).into()
 }
 
-/// The first names of a certificate. rustls shows them in the error for a name that is not among them.
-fn names_of(certificate: &ParsedCertificate<'_>) -> Vec<String> {
+/// The first names of a certificate, and how many more it has. rustls shows them in the error for a name that is not among them.
+fn names_of(certificate: &ParsedCertificate<'_>) -> (Vec<String>, usize) {
     let mut names = Vec::new();
-    let Ok(none) = ServerName::try_from("none.invalid") else { return names };
+    let mut more = 0;
+    let Ok(none) = ServerName::try_from("none.invalid") else { return (names, more) };
     if let Err(rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext {
         presented,
         ..
@@ -225,8 +229,9 @@ fn names_of(certificate: &ParsedCertificate<'_>) -> Vec<String> {
             octets <= NAME_OCTETS_MAX
         };
         names.extend(presented.iter().filter_map(|name| stated(name)).take(NAMES_MAX).take_while(fits));
+        more = presented.len() - names.len();
     }
-    names
+    (names, more)
 }
 
 /// Judges a certificate, and then ends the handshake: at once, or where the certificate is right, when the

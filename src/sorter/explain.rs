@@ -54,7 +54,7 @@ fn certificate_report(verdict: &Verdict, now: Monotonic) -> CertificateReport {
     CertificateReport {
         verdict: verdict.trust.as_str().to_owned(),
         names: verdict.shown.as_ref().map_or_else(Vec::new, |shown| shown.names.clone()),
-        names_more: 0,
+        names_more: verdict.shown.as_ref().map_or(0, |shown| shown.names_more as u64),
         not_before: validity.map(|dates| Date(dates.not_before_s).to_string()),
         not_after: validity.map(|dates| Date(dates.not_after_s).to_string()),
         problem: problem(verdict.trust).map(str::to_owned),
@@ -72,7 +72,7 @@ fn problem(trust: Trust) -> Option<&'static str> {
         Trust::Expired => Some("the certificate has expired"),
         Trust::NotYet => Some("the certificate is not valid yet"),
         Trust::Untrusted => Some("no known authority vouches for the certificate, or its key is not there"),
-        Trust::NoTls => Some("the server refuses connections, or does not speak TLS"),
+        Trust::NoTls => Some("the server refuses connections or does not speak TLS"),
     }
 }
 

@@ -161,12 +161,12 @@ fn the_whole_story_of_a_name_is_told() {
     let text = page(&daemon, NAME);
     for line in [
         "www.example.com. A: from the cache, round ",
-        "the first answer of a round, first, expires ",
+        "the first answer of a round, more to come, expires ",
         "a further upstream gave more addresses",
-        "the round ended, all upstreams had answered, complete, expires ",
+        "the round ended after every upstream had responded or failed, complete, expires ",
         "1 response with another id",
         "1 address of private networks, for a public name: 192.168.0.1",
-        "addresses, the sorter: not connected",
+        "addresses (the sorter is not connected)",
         "queries refresh it in",
     ] {
         assert!(text.contains(line), "{line}:\n{text}");
@@ -239,7 +239,7 @@ fn what_an_honest_sorter_says_stands_with_each_address() {
     let first = &said["addresses"][0];
     assert_eq!(first["probes"][0]["answered"], 15, "{said}");
     assert_eq!((&first["samples"], &first["certificate"]["verdict"]), (&5.into(), &"other_name".into()));
-    assert!(first["why"].as_str().is_some_and(|why| why.ends_with("the quickest")), "{said}");
+    assert!(first["why"].as_str().is_some_and(|why| why.ends_with("the quickest of these")), "{said}");
     assert_eq!(
         (&said["next"]["sample_in_ms"], &said["next"]["certificate_in_ms"]),
         (&4000.into(), &86_000.into())
@@ -304,7 +304,7 @@ fn a_sorter_that_lies_or_is_stuck_neither_misleads_nor_delays() {
 }
 
 #[test]
-fn versions_that_are_no_longer_kept_are_counted() {
+fn versions_that_are_not_shown_are_counted() {
     let upstream = Upstream::start(|query, _| vec![(0, answer(query, &[1, 2], 300))]);
     let daemon = Daemon::start(&[&upstream], "");
     daemon.ask(NAME);
@@ -318,7 +318,7 @@ fn versions_that_are_no_longer_kept_are_counted() {
     let kept = known["versions"].as_array().expect("a list").len();
     assert_eq!((kept, known["versions_earlier"].as_u64()), (64, Some((before + 100 - 64) as u64)), "{known}");
     assert_eq!(known["versions_earlier_or_more"], false);
-    let line = format!("    {} earlier versions are no longer kept\n", before + 100 - 64);
+    let line = format!("    {} earlier versions are not shown\n", before + 100 - 64);
     assert!(page(&daemon, NAME).contains(&line), "{}", page(&daemon, NAME));
 }
 
@@ -392,7 +392,7 @@ fn a_set_that_was_restored_or_taken_over_is_said_to_be_so() {
         (&"restored".into(), vec!["restored"]),
         "{known}"
     );
-    assert!(page(&third, NAME).contains("restored as it was saved before the daemon's start"));
+    assert!(page(&third, NAME).contains("restored from the saved cache"));
 }
 
 #[test]

@@ -3,8 +3,9 @@
 
 use super::facts::{Configuration, Facts};
 use super::finding::Finding;
+use crate::config::{Config, Sort};
 use crate::ctl::nsswitch;
-use hither_client::{Address, Family, Monotonic, Rtt, Snapshot, Table};
+use hither_client::{Address, Family, FamilyOrder, Monotonic, Rtt, Snapshot, Table};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
@@ -107,21 +108,21 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
         return Vec::new();
     }
     let mut findings = Vec::new();
-    findings.extend(families(order, margin(facts)));
+    findings.extend(families(order, &sort(facts)));
     findings.extend(within_v6(order));
     findings
 }
 
-/// How much nearer the other family must be to count.
-fn margin(facts: &Facts) -> Duration {
+/// The settings of `[sort]`, or the defaults if they are not known.
+fn sort(facts: &Facts) -> Sort {
     match &facts.config {
-        Configuration::Good(config) => config.sort.family_margin,
-        _ => crate::config::Config::default().sort.family_margin,
+        Configuration::Good(config) => config.sort.clone(),
+        _ => Config::default().sort,
     }
 }
 
-fn families(order: &Order, margin: Duration) -> Option<Finding> {
-    let check = "families";
+fn families(order: &Order, sort: &Sort) -> Option<Finding> {
+    let (check, margin) = ("families", sort.family_margin);
     let all = order.families.len();
     if all == 0 {
         return None;
@@ -131,12 +132,20 @@ fn families(order: &Order, margin: Duration) -> Option<Finding> {
     if is_equal(&lines) {
         return Some(Finding::ok(check, "gai.conf leaves the order of IPv4 and IPv6 to hither"));
     }
-    let measured =
-        format!("IPv4 is nearer by more than {} ms for {nearer} of {all} names", margin.as_millis());
-    if nearer == 0 || precedence(&lines, MAPPED) > precedence(&lines, ALL) {
-        return Some(Finding::ok(check, measured));
+    let (wanted, is_v4_wanted) = match sort.families {
+        FamilyOrder::Measured => (
+            format!("IPv4 is nearer by more than {} ms for {nearer} of {all} names", margin.as_millis()),
+            nearer > 0,
+        ),
+        FamilyOrder::V4First => ("sort.families puts IPv4 first".to_owned(), true),
+        order => {
+            (format!("the order by sort.families = \"{}\" is not a measured one", order.as_str()), false)
+        }
+    };
+    if !is_v4_wanted || precedence(&lines, MAPPED) > precedence(&lines, ALL) {
+        return Some(Finding::ok(check, wanted));
     }
-    let found = format!("{measured}, and getaddrinfo puts IPv6 first all the same");
+    let found = format!("{wanted}, and getaddrinfo puts IPv6 first all the same");
     if lines.is_empty() {
         let fix = format!(
             "printf 'precedence %s\\n' {} >> /etc/gai.conf",
@@ -237,6 +246,16 @@ mod tests {
         let mut near = host("");
         near.lookups.order.families = vec![(ms(20), ms(30))];
         assert_eq!(finding_of(judge(&near), "families").0, State::Ok);
+        for (order, state, words) in [
+            (FamilyOrder::V6First, State::Ok, "\"v6\" is not a measured one"),
+            (FamilyOrder::V4First, State::Warning, "puts IPv4 first, and getaddrinfo"),
+        ] {
+            let mut config = Config::default();
+            config.sort.families = order;
+            let configured = Facts { config: Configuration::Good(Box::new(config)), ..host("") };
+            let (is, found, _) = finding_of(judge(&configured), "families");
+            assert!(is == state && found.contains(words), "{found}");
+        }
         near.lookups.order.families.clear();
         assert!(judge(&near).iter().all(|finding| finding.check != "families"), "nothing was measured");
         near.lookups.nsswitch = Ok(b"hosts: files dns\n".to_vec());

@@ -1,5 +1,6 @@
 //! An explanation as a page of text. What comes from outside cannot control the terminal.
 
+use crate::ctl::entry::certificate_text;
 use hither_control::{
     AddressProbes, AddressReport, AttemptReport, CertificateReport, Explanation, NextReport, ProbeReport,
     RoundReport, SetReport, SourceKind, Transport, VersionReport, counted,
@@ -16,7 +17,7 @@ pub(super) fn page(known: &Explanation) -> String {
         let at_least = if known.versions_earlier_or_more { "at least " } else { "" };
         let are = if known.versions_earlier == 1 { "is" } else { "are" };
         let versions = counted(known.versions_earlier, "earlier version", "earlier versions");
-        let _ = writeln!(page, "    {at_least}{versions} {are} no longer kept");
+        let _ = writeln!(page, "    {at_least}{versions} {are} not shown");
     }
     for version in &known.versions {
         page += &version_line(version);
@@ -27,7 +28,7 @@ pub(super) fn page(known: &Explanation) -> String {
         page += "round\n    its attempts are no longer kept\n";
     }
     if !known.addresses.is_empty() {
-        let _ = writeln!(page, "addresses, the sorter: {}", clean(&known.sorter));
+        let _ = writeln!(page, "addresses{}", sorter_text(&known.sorter));
     }
     for address in &known.addresses {
         page += &address_lines(address, known.set.as_ref());
@@ -42,7 +43,7 @@ fn head(known: &Explanation) -> String {
     let mut line = format!("{} {}: ", clean(&known.name), clean(&known.rtype));
     line += &source_text(known);
     let Some(set) = &known.set else { return line + "\n" };
-    let _ = write!(line, "; version {}, {}", set.version, clean(&set.state));
+    let _ = write!(line, "; version {}, {}", set.version, state_text(&set.state));
     for (is_so, word) in [(set.sorted, "sorted"), (set.stale, "expired")] {
         if is_so {
             line = line + ", " + word;
@@ -70,7 +71,7 @@ fn source_text(known: &Explanation) -> String {
         None => "a query begins a round".to_owned(),
         Some(SourceKind::Cache) => format!("from the cache, {}", or("by a round")),
         Some(SourceKind::Stale) => "from the cache, expired, while no upstream answers".to_owned(),
-        Some(SourceKind::Restored) => "from the cache as it was saved before the daemon's start".to_owned(),
+        Some(SourceKind::Restored) => "from the saved cache".to_owned(),
         Some(SourceKind::Hosts) => format!("from {}", or("a hosts file")),
         Some(SourceKind::Block) => format!("by the block list {}", or("that has the name")),
         Some(SourceKind::Special) => format!("as a special-use name ({})", or("a standard")),
@@ -79,12 +80,40 @@ fn source_text(known: &Explanation) -> String {
     }
 }
 
+/// How far the round had come, in words.
+fn state_text(state: &str) -> String {
+    match state {
+        "first" => "more to come".to_owned(),
+        "partial" => "what came in time".to_owned(),
+        other => clean(other),
+    }
+}
+
+/// What the sorter said, in words.
+fn sorter_text(sorter: &str) -> String {
+    let did = match sorter {
+        "" => return String::new(),
+        "answered" => "",
+        "not connected" => "is ",
+        "not asked" => "was ",
+        _ => "gave ",
+    };
+    format!(" (the sorter {did}{})", clean(sorter))
+}
+
 fn version_line(version: &VersionReport) -> String {
-    let mut line = format!("    {:<10} {:>12} ago  ", version.version, span(version.ago_ms));
+    // When a daemon before this one published the version, is not known.
+    let is_old = version.cause == "taken_over";
+    let ago = if is_old { String::new() } else { format!("{} ago", span(version.ago_ms)) };
+    let mut line = format!("    {:<10} {ago:>16}  ", version.version);
     line += &cause_text(version);
     let removed = matches!(version.cause.as_str(), "flushed" | "voided" | "replaced" | "displaced");
     if !removed {
-        let _ = write!(line, ", {}, expires {} later", clean(&version.state), span(version.lifetime_ms));
+        let (state, lifetime) = (state_text(&version.state), span(version.lifetime_ms));
+        let _ = match is_old {
+            true => write!(line, ", {state}, expires {}", when(version.lifetime_ms)),
+            false => write!(line, ", {state}, expires {lifetime} later"),
+        };
     }
     if let Some(negative) = &version.negative {
         let _ = write!(line, ", {}", clean(negative));
@@ -104,11 +133,13 @@ fn cause_text(version: &VersionReport) -> String {
         "corrected" => "an answer replaced a denial",
         "denied" => "upstreams denied it",
         "withheld" => "only private addresses, withheld",
-        "ended" if version.state == "complete" => "the round ended, all upstreams had answered",
-        "ended" => "the round ended before all upstreams had answered",
+        "ended" if version.state == "complete" => {
+            "the round ended after every upstream had responded or failed"
+        }
+        "ended" => "the round ended before every upstream had responded or failed",
         "ordered" => "an order of the sorter was applied",
         "judged" => "certificates were judged",
-        "restored" => "restored as it was saved before the daemon's start",
+        "restored" => "restored from the saved cache",
         "taken_over" => "taken over from the daemon before this one",
         "flushed" => "flushed by an operator",
         "voided" => "removed: other upstreams, lists or settings apply",
@@ -183,8 +214,8 @@ fn address_lines(known: &AddressReport, set: Option<&SetReport>) -> String {
         _ => "not measured".to_owned(),
     };
     let mut lines = format!("    {:>2}. {:<39} {time}", known.position, clean(&known.address));
-    if !known.trust.is_empty() && known.trust != "unknown" {
-        let _ = write!(lines, ", {}", clean(&known.trust).replace('_', " "));
+    if let Some(certificate) = certificate_text(&known.trust) {
+        let _ = write!(lines, ", {}", clean(&certificate));
     }
     lines.push('\n');
     let _ = writeln!(lines, "        {}", clean(&known.why));
@@ -213,8 +244,7 @@ fn sorter_lines(said: &AddressProbes) -> String {
     }
     if said.samples > 0 {
         let samples = counted(said.samples.into(), "sample", "samples");
-        let next =
-            said.next_in_ms.map(|next| format!(", the next one in {}", span(next))).unwrap_or_default();
+        let next = said.next_in_ms.map(|next| format!(", the next one {}", when(next))).unwrap_or_default();
         let _ = writeln!(lines, "        {samples}, of which the median counts{next}");
     }
     if let Some(certificate) = &said.certificate {
@@ -234,7 +264,11 @@ fn probe_line(probe: &ProbeReport) -> String {
 }
 
 fn certificate_line(certificate: &CertificateReport) -> String {
-    let mut line = format!("        certificate {}", clean(&certificate.verdict).replace('_', " "));
+    let problem = certificate.problem.as_deref().map(clean);
+    let mut line = match (certificate.verdict.as_str(), &problem) {
+        ("no_tls", Some(problem)) => format!("        no certificate: {problem}"),
+        (verdict, _) => format!("        certificate {}", clean(verdict).replace('_', " ")),
+    };
     if !certificate.names.is_empty() {
         let more = match certificate.names_more {
             0 => String::new(),
@@ -247,35 +281,35 @@ fn certificate_line(certificate: &CertificateReport) -> String {
             let _ = write!(line, ", {word} {}", clean(date));
         }
     }
-    if let Some(problem) = &certificate.problem {
-        let _ = write!(line, ", {}", clean(problem));
+    if let Some(problem) = problem.filter(|_| certificate.verdict != "no_tls") {
+        let _ = write!(line, ", {problem}");
     }
     let _ = write!(line, "; seen {} ago", span(certificate.ago_ms));
     if let Some(renewal) = certificate.renewal_in_ms {
-        let _ = write!(line, ", again in {}", span(renewal));
+        let _ = write!(line, ", again {}", when(renewal));
     }
     line + "\n"
 }
 
 fn next_lines(next: &NextReport) -> String {
-    let of = |text: &str, due: Option<u64>| due.map(|due| format!("{text} {}", span(due)));
+    let of = |text: &str, due: Option<u64>| due.map(|due| format!("{text} {}", when(due)));
     let parts = [
-        of("the round ends within", next.deadline_in_ms),
+        of("the round ends at the latest", next.deadline_in_ms),
         match next.refresh_in_ms {
             Some(0) if next.expiry_in_ms > Some(0) => Some("the next query refreshes it".to_owned()),
             Some(0) => None,
-            due => of("queries refresh it in", due),
+            due => of("queries refresh it", due),
         },
         match next.expiry_in_ms {
             Some(0) => Some("it has expired".to_owned()),
-            due => of("it expires in", due),
+            due => of("it expires", due),
         },
-        match next.stale_until_ms {
-            Some(0) => None,
-            due => of("if no upstream answers it is served for", due),
+        match next.stale_until_in_ms {
+            None | Some(0) => None,
+            Some(due) => Some(format!("if no upstream answers it is served for {} from now", span(due))),
         },
-        of("the next sample of an address in", next.sample_in_ms),
-        of("the next look at a certificate in", next.certificate_in_ms),
+        of("the next sample of an address", next.sample_in_ms),
+        of("the next look at a certificate", next.certificate_in_ms),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     if parts.is_empty() { String::new() } else { format!("next\n    {}\n", parts.join("\n    ")) }
@@ -300,6 +334,11 @@ fn ms(micros: u64) -> String {
     format!("{:.3} ms", micros as f64 / 1000.0)
 }
 
+/// When something is due.
+fn when(in_ms: u64) -> String {
+    if in_ms == 0 { "now".to_owned() } else { format!("in {}", span(in_ms)) }
+}
+
 /// A time in the unit that fits it.
 fn span(ms: u64) -> String {
     match ms {
@@ -316,10 +355,10 @@ mod tests {
     use crate::ctl::explain::tests::known;
 
     #[test]
-    fn a_page_says_what_is_no_longer_kept_and_obeys_no_certificate() {
+    fn a_page_says_what_is_not_shown_and_obeys_no_certificate() {
         let page = page(&known());
         for line in [
-            "    2 earlier versions are no longer kept\n",
+            "    2 earlier versions are not shown\n",
             "refused at 0.000 ms: 2 responses after the end of the attempt\n",
             "icmp     14 of 16 answered, the latest after 8.120 ms; 0 ms ago: \n",
             "certificate other name, for evil\\u{1b}[2J.example and 3 more, until 2027-01-01T00:00:00Z;",
@@ -328,7 +367,7 @@ mod tests {
         }
         assert!(page.chars().all(|c| c == '\n' || !c.is_control()), "{page:?}");
         let unsure = Explanation { versions_earlier: 1, versions_earlier_or_more: true, ..known() };
-        assert!(self::page(&unsure).contains("    at least 1 earlier version is no longer kept\n"));
+        assert!(self::page(&unsure).contains("    at least 1 earlier version is not shown\n"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use hither_control::{
 use hither_local::{LocalAnswer, Reason, standard};
 use hither_rounds::reply::ede;
 use hither_rounds::{Answer, Explained, Origin, Question, Standing, Trace, VersionTrace, Within};
-use hither_table::{Address, Family, FamilyDraft, Monotonic, Part, Rtt};
+use hither_table::{Address, Family, FamilyDraft, Monotonic, Part, Rtt, Trust};
 
 /// Addresses that are reported; the others are counted.
 const ADDRESSES_MAX: usize = 128;
@@ -147,7 +147,7 @@ fn address_report(
     AddressReport {
         address: address.address.to_string(),
         position: at as u64 + 1,
-        why: why(standing),
+        why: why(standing, address.trust, known.standings.first()),
         rtt_us,
         reachable,
         trust: address.trust.as_str().to_owned(),
@@ -170,14 +170,28 @@ fn given_by(given: u32, known: &Explained<'_>, labels: &Labels) -> Vec<String> {
 }
 
 /// Why an address stands where it stands, as the rule that orders a set has decided it.
-fn why(standing: &Standing) -> String {
+/// `first` stands first in the set.
+fn why(standing: &Standing, trust: Trust, first: Option<&Standing>) -> String {
     let Standing { part, place, of, within } = *standing;
+    let is_behind_verified = first.is_some_and(|first| first.part == Part::Verified);
     let among = match (part, of) {
         (Part::Verified, _) => {
             "first, since its certificate is for the name and upstreams disagree".to_owned()
         }
+        (Part::WrongCertificate, _) if trust == Trust::Untrusted => {
+            "last, since no known authority vouches for its certificate or the server lacks its key, \
+             and another address is verified"
+                .to_owned()
+        }
         (Part::WrongCertificate, _) => {
-            "behind the others, since its certificate is not for the name and another one's is".to_owned()
+            "last, since its server shows no certificate for the name, and another address is verified"
+                .to_owned()
+        }
+        (Part::Confirmed, 1) if is_behind_verified => {
+            "behind the verified addresses, since upstreams disagree".to_owned()
+        }
+        (Part::Confirmed, of) if is_behind_verified => {
+            format!("one of {of} confirmed addresses behind the verified ones, since upstreams disagree")
         }
         (Part::Confirmed, 1) => "the only confirmed address".to_owned(),
         (Part::Confirmed, of) => format!("one of {of} confirmed addresses"),
@@ -188,10 +202,10 @@ fn why(standing: &Standing) -> String {
     let within = match within {
         Within::Arrived => "in the order of arrival",
         _ if of == 1 => return among,
-        Within::Latency if place == 0 => "the quickest",
+        Within::Latency if place == 0 => "the quickest of these",
         Within::Latency => "by its round-trip time",
         Within::Unmeasured => "behind those that answer, since it is not measured",
-        Within::Unreachable => "last, since it does not answer",
+        Within::Unreachable => "last of these, since it does not answer",
         Within::Kept => "at its place, since another order would gain less than sort.hysteresis",
     };
     format!("{among}; {within}")
@@ -202,7 +216,7 @@ fn next_report(known: &Explained<'_>, now: Monotonic) -> NextReport {
     NextReport {
         expiry_in_ms: known.due.expiry.map(until),
         refresh_in_ms: known.due.refresh.map(until),
-        stale_until_ms: known.due.stale_until.map(until),
+        stale_until_in_ms: known.due.stale_until.map(until),
         deadline_in_ms: known.due.deadline.map(until),
         sample_in_ms: None,
         certificate_in_ms: None,
@@ -219,5 +233,42 @@ pub(crate) fn family(rtype: &str) -> Option<Family> {
         "A" => Some(Family::A),
         "AAAA" => Some(Family::Aaaa),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(part: Part, of: usize, trust: Trust, first: Part) -> String {
+        let standing = |part| Standing { part, place: 0, of, within: Within::Latency };
+        why(&standing(part), trust, Some(&standing(first)))
+    }
+
+    #[test]
+    fn the_reason_of_a_place_is_that_of_the_verdict_and_of_the_parts_before() {
+        let (confirmed, wrong, verified) = (Part::Confirmed, Part::WrongCertificate, Part::Verified);
+        for (is, begin, end) in [
+            (said(confirmed, 1, Trust::Unknown, confirmed), "the only confirmed address", ""),
+            (
+                said(confirmed, 3, Trust::Unknown, confirmed),
+                "one of 3 confirmed addresses;",
+                " the quickest of these",
+            ),
+            (
+                said(confirmed, 1, Trust::Unknown, verified),
+                "behind the verified addresses, since",
+                " disagree",
+            ),
+            (
+                said(confirmed, 2, Trust::Unknown, verified),
+                "one of 2 confirmed addresses behind",
+                " of these",
+            ),
+            (said(wrong, 1, Trust::Untrusted, confirmed), "last, since no known authority", " is verified"),
+            (said(wrong, 1, Trust::OtherName, confirmed), "last, since its server shows no", " is verified"),
+        ] {
+            assert!(is.starts_with(begin) && is.ends_with(end), "{is}");
+        }
     }
 }

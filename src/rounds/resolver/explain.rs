@@ -14,7 +14,7 @@ use hither_table::{Family, FamilyDraft, Key, Monotonic};
 pub enum Origin {
     /// A round of this process gathered it.
     Round,
-    /// It was restored as it was saved before the host was started.
+    /// It was restored from the saved cache.
     Restored,
     /// A daemon before this one gathered it, and its table was taken over.
     TakenOver,

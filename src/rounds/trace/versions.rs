@@ -2,7 +2,7 @@
 //!
 //! A ring: the oldest version goes first, whichever name it is of. Each version leads to the earlier one
 //! of its bucket, so that the versions of a name are found without a search of the ring. A name's versions
-//! are counted, so that it can be said how many are no longer kept.
+//! are counted, so that it can be said how many are not shown.
 
 use hither_table::{Address, Family, FamilyDraft, Monotonic, Negative, State};
 use hither_wire::name::Name;
@@ -37,13 +37,13 @@ pub enum Cause {
     Denied,
     /// All addresses were private ones of a public name.
     Withheld,
-    /// The round ended; the state says whether all upstreams had answered.
+    /// The round ended; the state says whether every upstream had responded or failed.
     Ended,
     /// An order of the sorter was applied.
     Ordered,
     /// An order of the sorter changed what certificates say, and no place.
     Judged,
-    /// The set was restored as it was saved before the host was started.
+    /// The set was restored from the saved cache.
     Restored,
     /// The set was in the table when this process took it over.
     TakenOver,

@@ -169,7 +169,7 @@ mod tests {
     }
 
     fn said(verdict: Trust) -> Judgement {
-        let shown = Shown { names: vec!["www.example".to_owned()], validity: None };
+        let shown = Shown { names: vec!["www.example".to_owned()], names_more: 0, validity: None };
         Judgement { verdict, shown: (verdict == Trust::Verified).then_some(shown) }
     }
 
