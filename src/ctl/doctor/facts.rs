@@ -66,6 +66,8 @@ pub(super) struct Answering {
     pub problems: Vec<String>,
     /// The upstreams for all names without another upstream.
     pub upstreams: Vec<KnownUpstream>,
+    /// Whether a configuration file that the daemon has read names one of them.
+    pub names_upstreams: bool,
 }
 
 /// An upstream of hitherd, whoever has named it.
@@ -275,6 +277,7 @@ pub(super) mod tests {
                 lacks: Vec::new(),
                 problems: Vec::new(),
                 upstreams: vec![KnownUpstream::Plain(address("192.0.2.1:53"))],
+                names_upstreams: false,
             }),
             table: Table::Open { entries: 12, damaged: 0, owner: "hither".to_owned(), live: true },
             upstreams: vec![KnownUpstream::Plain(address("192.0.2.1:53"))],

@@ -119,16 +119,23 @@ fn daemon(context: &Context, systemd: &Systemd) -> Daemon {
             lacks: status.sorter.lacks,
             problems: status.problems,
             upstreams: usual(&status.upstreams),
+            names_upstreams: status
+                .upstreams
+                .iter()
+                .any(|one| is_usual(one) && one.origin.ends_with(".toml")),
         }),
         Err(why) => Daemon::Silent(why),
     }
 }
 
+fn is_usual(upstream: &UpstreamStatus) -> bool {
+    upstream.domains.is_empty() || upstream.domains.iter().any(|at| at == ".")
+}
+
 /// The upstreams for all names without another upstream, each once.
 fn usual(all: &[UpstreamStatus]) -> Vec<KnownUpstream> {
-    let usual = all.iter().filter(|one| one.domains.is_empty() || one.domains.iter().any(|at| at == "."));
     let mut found = Vec::new();
-    for one in usual {
+    for one in all.iter().filter(|one| is_usual(one)) {
         let known = match (&one.tls, one.address.parse()) {
             (Some(tls), _) => {
                 KnownUpstream::Encrypted { label: one.address.clone(), problem: tls.problem.clone() }

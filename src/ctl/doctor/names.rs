@@ -1,7 +1,7 @@
 //! Judges which server programs ask: resolv.conf, the program that writes it, systemd-resolved, and
 //! the upstreams of hitherd.
 
-use super::facts::{Configuration, Facts};
+use super::facts::{Configuration, Daemon, Facts};
 use super::finding::Finding;
 use super::plan::{
     Writer, is_own, is_stub, joined, keeps, names_hitherd, nameservers, plan, resolved_runs, writer,
@@ -180,7 +180,12 @@ fn upstreams(facts: &Facts) -> Finding {
         let labels: Vec<String> = configured.iter().map(ToString::to_string).collect();
         return Finding::ok(check, format!("{} (by hither.toml)", labels.join(", ")));
     }
-    let from = if configured.is_empty() { "the system's" } else { "by hither.toml" };
+    let from = match &facts.daemon {
+        _ if !configured.is_empty() => "by hither.toml",
+        // It may have been started with another file.
+        Daemon::Answers(daemon) if daemon.names_upstreams => "by the file that hitherd has read",
+        _ => "the system's",
+    };
     if facts.upstreams.is_empty() {
         return Finding::problem(
             check,

@@ -249,3 +249,12 @@ fn no_fix_leads_programs_to_an_address_where_nothing_listens() {
     facts.held.clear();
     assert_eq!(of(&facts, "resolv.conf").2, "");
 }
+
+#[test]
+fn upstreams_of_another_configuration_file_are_not_said_to_be_the_systems() {
+    let mut facts = faultless();
+    let Daemon::Answers(daemon) = &mut facts.daemon else { panic!("it answers") };
+    daemon.names_upstreams = true;
+    let finding = upstreams(&facts);
+    assert!(finding.found.ends_with(" (by the file that hitherd has read)"), "{}", finding.found);
+}
