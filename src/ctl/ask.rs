@@ -297,12 +297,13 @@ pub(super) fn query(context: &Context, out: &mut impl Write, name: &Name, rtype:
     }
 }
 
-/// Whether private addresses were withheld: the reply has the error code "Blocked" (RFC 8914), and
-/// no block list is its source.
+/// Whether private addresses were withheld: the reply has the error code "Filtered" (RFC 8914), and not
+/// because a family is withheld.
 fn is_withheld(reply: &hither_wire::message::Message<'_>, report: &QueryReport) -> bool {
-    const BLOCKED: [u8; 2] = 15_u16.to_be_bytes();
-    let is_blocked = |(code, data): (u16, &[u8])| code == EDE && data.get(..2) == Some(&BLOCKED[..]);
-    report.source != SourceKind::Block && reply.edns().is_some_and(|edns| edns.options().any(is_blocked))
+    const FILTERED: [u8; 2] = 17_u16.to_be_bytes();
+    let is_filtered = |(code, data): (u16, &[u8])| code == EDE && data.get(..2) == Some(&FILTERED[..]);
+    let is_of_family = report.source_detail.as_ref().is_some_and(|detail| detail.contains("family"));
+    !is_of_family && reply.edns().is_some_and(|edns| edns.options().any(is_filtered))
 }
 
 fn how_to_allow(name: &Name) -> String {

@@ -36,7 +36,7 @@ impl Drop for Descriptor {
 impl Descriptor {
     /// The descriptor that a system call returned; `None` if it returned an error.
     fn of(number: c_int) -> Option<Descriptor> {
-        (number >= 0).then_some(Descriptor(number))
+        (number >= 0).then(|| Descriptor(number))
     }
 }
 

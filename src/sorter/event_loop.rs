@@ -266,7 +266,9 @@ impl Sorter {
         while let Some(request) = self.daemon.next_asked() {
             let known = explained(&request, &self.choice, self.sets.probes_private(), now);
             // Without an answer the daemon does not wait for long.
-            let _ = self.daemon.send(&SorterMessage::Explained(known), now);
+            if self.daemon.send(&SorterMessage::Explained(known), now) != Sending::Yes {
+                return;
+            }
         }
     }
 

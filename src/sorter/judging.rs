@@ -140,14 +140,16 @@ impl Judging {
             return;
         }
         let mut name = None;
+        // Readers that take both families put a wrong certificate of one behind a right one of the other.
+        let fresh = [Family::A, Family::Aaaa].into_iter().filter_map(|family| record.family(family));
+        let count: usize = fresh.filter(|view| !view.expired(now)).map(|view| view.len()).sum();
         for family in [Family::A, Family::Aaaa] {
             let Some(view) = record.family(family).filter(|view| !view.expired(now)) else { continue };
             let set: Vec<IpAddr> = view.addresses().map(|address| address.address).collect();
             let is_known = self.verdicts.note_set(record.name(), family, view.round(), &set);
             let is_asked_for = view.round() != restored && is_in_use(&view, now);
             // A single address cannot be put behind another one; that it replaced others is worth a look.
-            if !is_asked_for || set.len() < 2 && !is_known || self.rules.server_name(record.name()).is_none()
-            {
+            if !is_asked_for || count < 2 && !is_known || self.rules.server_name(record.name()).is_none() {
                 continue;
             }
             let private = self.private;

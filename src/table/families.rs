@@ -9,7 +9,6 @@ use crate::family::FamilyView;
 use crate::record::{Entry, Snapshot, Wanted};
 use crate::time::Monotonic;
 use crate::types::{Address, Family, Rtt, Trust};
-use core::iter::Peekable;
 
 /// How readers that take both families order them (`sort.families`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -115,7 +114,7 @@ impl FamilyView<'_> {
 }
 
 /// The ranks that an address can have: [`Ranking::of`] gives lower ones to addresses that come first.
-const RANKS: u32 = 16;
+const RANKS: u8 = 16;
 
 /// How the addresses of one entry are ranked.
 #[derive(Clone, Copy)]
@@ -144,15 +143,57 @@ impl Ranking {
             }
         }
     }
+}
 
-    /// The addresses of a set that have this rank with their places in it, in its order.
-    fn members<'s>(
-        self,
-        set: Option<FamilyView<'s>>,
-        rank: u8,
-    ) -> Peekable<impl Iterator<Item = (usize, Address)> + use<'s>> {
-        let addresses = set.into_iter().flat_map(|set| set.addresses().enumerate());
-        addresses.filter(move |(_, address)| self.of(address) == rank).peekable()
+/// The addresses of an entry in one order, each with its place in the set of its family.
+///
+/// Rank by rank, both sets are merged. A set is looked through once for each rank, which takes no memory.
+struct Ordered<'s> {
+    entry: Entry<'s>,
+    /// How many addresses of each family are wanted.
+    counts: [usize; 2],
+    ranking: Ranking,
+    rank: u8,
+    /// The places in both sets that come next.
+    next: [usize; 2],
+}
+
+impl Ordered<'_> {
+    /// The next address of a family that has the current rank, with its place.
+    #[inline(never)]
+    fn peek(&self, family: Family) -> Option<(usize, Address)> {
+        let index = usize::from(family == Family::Aaaa);
+        let (from, count) = (self.next.get(index).copied()?, self.counts.get(index).copied()?);
+        for place in from..count {
+            let address = self.entry.address(family, place);
+            if self.ranking.of(&address) == self.rank {
+                return Some((place, address));
+            }
+        }
+        None
+    }
+}
+
+impl Iterator for Ordered<'_> {
+    type Item = (usize, Address);
+
+    // Not inlined, since the module that is in every process has it in several places.
+    #[inline(never)]
+    fn next(&mut self) -> Option<(usize, Address)> {
+        while self.rank < RANKS {
+            let (four, six) = (self.peek(Family::A), self.peek(Family::Aaaa));
+            let is_four = match (&four, &six) {
+                (Some((_, one)), Some((_, other))) => micros(one) < micros(other),
+                (one, _) => one.is_some(),
+            };
+            if let Some((place, address)) = if is_four { four } else { six } {
+                let next = if is_four { &mut self.next[0] } else { &mut self.next[1] };
+                *next = place + 1;
+                return Some((place, address));
+            }
+            (self.rank, self.next) = (self.rank + 1, [0; 2]);
+        }
+        None
     }
 }
 
@@ -186,32 +227,42 @@ impl<'s> Entry<'s> {
         wanted: Wanted,
         order: FamilyOrder,
     ) -> impl Iterator<Item = (usize, Address)> + use<'s> {
-        let set = |family| self.family(family).filter(|set| wanted.includes(family) && !set.is_empty());
-        let (v4, v6) = (set(Family::A), set(Family::Aaaa));
-        let all = || v4.into_iter().chain(v6).flat_map(|set| set.addresses());
+        let count = |family| if wanted.includes(family) { self.count(family) } else { 0 };
+        let counts = [Family::A, Family::Aaaa].map(count);
+        let is_one = counts.contains(&0);
         let ranking = Ranking {
-            order: if v4.is_some() && v6.is_some() { order } else { FamilyOrder::AsIs },
-            has_verified: all().any(|address| address.trust == Trust::Verified),
+            order: if is_one { FamilyOrder::AsIs } else { order },
+            has_verified: !is_one
+                && [Family::A, Family::Aaaa].iter().any(|family| self.has_verified(*family)),
         };
-        // A bit for each rank that an address has.
-        let mut ranks = all().fold(0_u16, |ranks, own| ranks | 1_u16.wrapping_shl(ranking.of(&own).into()));
-        let (mut four, mut six) = (ranking.members(None, 0), ranking.members(None, 0));
-        core::iter::from_fn(move || {
-            loop {
-                match (four.peek(), six.peek()) {
-                    (Some((_, one)), Some((_, other))) if micros(one) < micros(other) => return four.next(),
-                    (_, Some(_)) => return six.next(),
-                    (Some(_), None) => return four.next(),
-                    (None, None) => {}
-                }
-                let rank = ranks.trailing_zeros();
-                if rank >= RANKS {
-                    return None;
-                }
-                ranks &= ranks.wrapping_sub(1);
-                (four, six) = (ranking.members(v4, rank as u8), ranking.members(v6, rank as u8));
+        Ordered { entry: *self, counts, ranking, rank: 0, next: [0; 2] }
+    }
+
+    /// Whether a family has addresses that have not expired.
+    #[inline(never)]
+    fn is_fresh(&self, family: Family, now: Monotonic) -> bool {
+        self.family(family).is_some_and(|set| !set.is_empty() && !set.expired(now))
+    }
+
+    /// The best time of a family's addresses, in microseconds: of all, or of those that count as good.
+    #[inline(never)]
+    fn best_us(&self, family: Family, is_good: bool) -> Option<u32> {
+        let mut best = None;
+        for place in 0..self.count(family) {
+            let own = self.address(family, place);
+            if let Rtt::Micros(micros) = own.rtt
+                && (!is_good || is_confirmed(&own) && !own.trust.is_bad())
+            {
+                best = Some(best.map_or(micros, |best: u32| best.min(micros)));
             }
-        })
+        }
+        best
+    }
+
+    /// Whether an address of a family has a verified certificate.
+    #[inline(never)]
+    fn has_verified(&self, family: Family) -> bool {
+        (0..self.count(family)).any(|place| self.address(family, place).trust == Trust::Verified)
     }
 
     /// Whether a family is withheld from clients that sort the families by themselves (DNS, getaddrinfo),
@@ -222,22 +273,20 @@ impl<'s> Entry<'s> {
     /// or its best time is worse than the other's by more than the margin. So never both families of an
     /// entry are withheld. A family with a verified certificate is not withheld in favour of one without.
     #[must_use]
+    #[inline(never)]
     pub fn withheld(&self, family: Family, policy: FamilyPolicy, now: Monotonic) -> Option<Withheld> {
         let margin_us = policy.withhold_above_us?;
-        let fresh = |family| self.family(family).filter(|set| !set.is_empty() && !set.expired(now));
-        let (own, other) = (fresh(family)?, fresh(family.other())?);
-        let has_verified =
-            |set: &FamilyView<'_>| set.addresses().any(|address| address.trust == Trust::Verified);
-        if has_verified(&own) && !has_verified(&other) {
+        if !self.is_fresh(family, now) || !self.is_fresh(family.other(), now) {
             return None;
         }
-        let time = |address: Address| if let Rtt::Micros(micros) = address.rtt { Some(micros) } else { None };
-        let counts = |address: &Address| is_confirmed(address) && !address.trust.is_bad();
-        let others_best = other.addresses().filter(counts).filter_map(time).min()?;
-        if own.addresses().any(|address| address.rtt == Rtt::Unmeasured) {
+        if self.has_verified(family) && !self.has_verified(family.other()) {
             return None;
         }
-        match own.addresses().filter_map(time).min() {
+        let others_best = self.best_us(family.other(), true)?;
+        if (0..self.count(family)).any(|n| self.address(family, n).rtt == Rtt::Unmeasured) {
+            return None;
+        }
+        match self.best_us(family, false) {
             None => Some(Withheld::Unreachable),
             Some(best) if best.saturating_sub(others_best) > margin_us => Some(Withheld::Slower),
             Some(_) => None,

@@ -105,10 +105,7 @@ impl<'s> FamilyView<'s> {
     /// The number of addresses.
     #[must_use]
     pub fn len(&self) -> usize {
-        match self.family {
-            Family::A => self.entry.shape.n4(),
-            Family::Aaaa => self.entry.shape.n6(),
-        }
+        self.entry.count(self.family)
     }
 
     /// Whether there are no addresses.
@@ -131,35 +128,7 @@ impl<'s> FamilyView<'s> {
     /// The addresses, best first.
     pub fn addresses(&self) -> impl ExactSizeIterator<Item = Address> + use<'s> {
         let (entry, family) = (self.entry, self.family);
-        let own = entry.trust_octets(family);
-        let verdicts = own.get(trust_head(own)..).unwrap_or_default();
-        let word = move |at: usize| entry.word(at);
-        let shape = entry.shape;
-        (0..self.len()).map(move |n| {
-            let (address, rtt, meta): (IpAddr, u32, u32) = match family {
-                Family::A => {
-                    let own = word(shape.v4() + n);
-                    let octets = (own as u32).to_le_bytes();
-                    let meta = word(shape.v4_meta() + n / 2) >> (32 * (n % 2));
-                    (Ipv4Addr::from(octets).into(), (own >> 32) as u32, meta as u32)
-                }
-                Family::Aaaa => {
-                    let at = shape.v6() + 3 * n;
-                    let octets = (u128::from(word(at + 1)) << 64 | u128::from(word(at))).to_le_bytes();
-                    let own = word(at + 2);
-                    (Ipv6Addr::from(octets).into(), own as u32, (own >> 32) as u32)
-                }
-            };
-            let verdict = verdicts.get(n).copied().unwrap_or(0);
-            Address {
-                address,
-                rtt: Rtt::from_word(rtt),
-                chain: meta as u8,
-                upstreams: meta >> 8,
-                sources: verdict >> 3,
-                trust: Trust::from_number(verdict & 7),
-            }
-        })
+        (0..self.len()).map(move |n| entry.address(family, n))
     }
 
     /// The IPv4 addresses of one chain, best first; none of an AAAA family. Faster than
@@ -248,6 +217,47 @@ impl<'s> FamilyView<'s> {
     pub fn canonical(&self) -> &'s [u8] {
         let chain = self.addresses().next().map_or(0, |first| first.chain);
         self.chain(chain).last().map_or(self.entry.name(), |(target, _)| target)
+    }
+}
+
+impl Entry<'_> {
+    /// The number of addresses of a family.
+    pub(crate) fn count(&self, family: Family) -> usize {
+        match family {
+            Family::A => self.shape.n4(),
+            Family::Aaaa => self.shape.n6(),
+        }
+    }
+
+    /// Address number `n` of a family, from 0 on. Not inlined, since the module that is in every process
+    /// uses it in many places.
+    #[inline(never)]
+    pub(crate) fn address(&self, family: Family, n: usize) -> Address {
+        let shape = self.shape;
+        let (address, rtt, meta): (IpAddr, u32, u32) = match family {
+            Family::A => {
+                let own = self.word(shape.v4() + n);
+                let octets = (own as u32).to_le_bytes();
+                let meta = self.word(shape.v4_meta() + n / 2) >> (32 * (n % 2));
+                (Ipv4Addr::from(octets).into(), (own >> 32) as u32, meta as u32)
+            }
+            Family::Aaaa => {
+                let at = shape.v6() + 3 * n;
+                let octets = (u128::from(self.word(at + 1)) << 64 | u128::from(self.word(at))).to_le_bytes();
+                let own = self.word(at + 2);
+                (Ipv6Addr::from(octets).into(), own as u32, (own >> 32) as u32)
+            }
+        };
+        let own = self.trust_octets(family);
+        let verdict = own.get(trust_head(own) + n).copied().unwrap_or(0);
+        Address {
+            address,
+            rtt: Rtt::from_word(rtt),
+            chain: meta as u8,
+            upstreams: meta >> 8,
+            sources: verdict >> 3,
+            trust: Trust::from_number(verdict & 7),
+        }
     }
 }
 

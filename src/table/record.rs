@@ -201,8 +201,9 @@ impl<'s> Entry<'s> {
         words.len() > RECORD_HEAD && words.get(2).is_some_and(|own| *own == sum(words))
     }
 
-    /// One of its families; `None` if that is unknown.
-    #[inline]
+    /// One of its families; `None` if that is unknown. The module that is in every process has its code once.
+    #[cfg_attr(feature = "std", inline)]
+    #[cfg_attr(not(feature = "std"), inline(never))]
     #[must_use]
     pub fn family(&self, family: Family) -> Option<FamilyView<'s>> {
         let at = self.shape.block(family)?;

@@ -67,6 +67,13 @@ fn shows(identity: &Identity) -> Host {
     Host::Shows(server.config(identity))
 }
 
+/// Reads what the client sends, until it ends the connection.
+fn read_to_end(stream: &mut TcpStream) -> Option<()> {
+    let mut octets = [0; 4096];
+    while retried(|| stream.read(&mut octets)).ok()? > 0 {}
+    Some(())
+}
+
 /// Serves one connection until its end.
 fn serve(mut stream: TcpStream, at: IpAddr, host: &Host, seen: &Mutex<Seen>) -> Option<()> {
     stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
@@ -75,11 +82,11 @@ fn serve(mut stream: TcpStream, at: IpAddr, host: &Host, seen: &Mutex<Seen>) -> 
         Host::Begins(config) => (config, true),
         Host::Says(octets) => {
             stream.write_all(octets).ok()?;
-            while stream.read(&mut [0; 64]).ok()? > 0 {}
+            read_to_end(&mut stream)?;
             return None;
         }
         Host::Silent => {
-            while stream.read(&mut [0; 4096]).ok()? > 0 {}
+            read_to_end(&mut stream)?;
             return None;
         }
         Host::Closes => return None,
@@ -93,7 +100,7 @@ fn serve(mut stream: TcpStream, at: IpAddr, host: &Host, seen: &Mutex<Seen>) -> 
                 for octet in octets.chunks(1).take(200) {
                     stream.write_all(octet).ok()?;
                 }
-                while stream.read(&mut [0; 64]).ok()? > 0 {}
+                read_to_end(&mut stream)?;
                 return None;
             }
             connection.write_tls(&mut stream).ok()?;
