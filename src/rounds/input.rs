@@ -83,7 +83,7 @@ pub enum Input<'a> {
     /// Responses to outstanding queries may never arrive, and upstreams that were unreachable may
     /// respond.
     NetworkChanged,
-    /// Address sets that were saved before the host was started.
+    /// Address sets from the saved cache.
     Restore(Restore),
     /// The process ends: every client gets its reply, every socket is closed.
     Shutdown,

@@ -1,4 +1,4 @@
-//! Restores sets that were saved before the host was started, in slices and never over newer data.
+//! Restores sets from the saved cache, in slices and never over newer data.
 //!
 //! A saved set is the result of an older round. It is restored only if no round has begun for its
 //! question and its name was not flushed since (I3), if the name is not local, and if the name has the
