@@ -4,7 +4,8 @@
  * Guarantees:
  * - An entry is a copy of one publish of the daemon, never a mix of two.
  * - A later lookup of the same name never returns a lower version.
- * - No function allocates, keeps a file descriptor open, or takes a lock. Only hither_wait and hither_connect wait.
+ * - No function allocates, takes a lock, or keeps a file descriptor open except the one that hither_connect returns. Only hither_wait
+ *   and hither_connect wait.
  * - All functions may be called from any thread and after fork. Threads may use one table at the same time, except while one of
  *   them is in hither_open or hither_close with it.
  * - A result is stored in memory of the caller, and the library does not change it later.
@@ -73,7 +74,8 @@ enum {
 
 /* Bits of hither_disputes. */
 enum {
-  HITHER_DISPUTED_CERTIFICATES = 1, /* upstreams gave sets without a common address, and servers of one have certificates for other names */
+  HITHER_DISPUTED_CERTIFICATES = 1, /* the upstreams fall into groups without a common address; servers of one group show certificates
+                                       for other names, and those of another group do not */
   HITHER_DISPUTED_PRIVATE = 2,      /* an upstream gave private addresses for the public name */
   HITHER_DISPUTED_DENIED = 4        /* an upstream denied the name or the type, while others gave addresses */
 };
@@ -159,10 +161,12 @@ int hither_answered(const hither_set *set);
 int hither_disputes(const hither_set *set);
 
 /* Stores pointers to the addresses of an entry in `order`, at most `count` of them, in one order over both families, best first. That is
- * the order of sort.families in hither.toml(5): by default measured round-trip time over both families, then addresses that were not
- * measured, then those that cannot be reached. Returns the number of all addresses of the entry, of families that were not requested too.
- * The order is that of the lookup. If the buffer of the lookup was smaller than *needed, IPv4 addresses come first. The addresses must
- * still be in the buffer. */
+ * the order of sort.families in hither.toml(5). By default confirmed addresses come first, then those that one later upstream alone
+ * gave; within each, measured ones by round-trip time, unmeasured, unreachable; at equal times IPv6 first. If an address of either
+ * family is verified, those with a certificate of another name or an untrusted one come last.
+ *
+ * Returns the number of all addresses of the entry, of families that were not requested too. The order is that of the lookup. If the
+ * buffer of the lookup was smaller than *needed, IPv4 addresses come first. The addresses must still be in the buffer. */
 size_t hither_order(const hither_entry *entry, const hither_address **order, size_t count);
 
 /* Waits until the table has seen more than *changes changes, at most `timeout_ms` milliseconds, and stores their number in *changes.
@@ -177,17 +181,19 @@ int hither_wait(hither *table, uint64_t *changes, uint32_t timeout_ms);
  * *descriptor, -1 if there is no connection. The whole call takes at most `timeout_ms` milliseconds.
  *
  * The addresses are those of the table; if it lacks a family of the name, or one has expired, the daemon is asked first, for at most 2.5
- * seconds, and only until one family has addresses and 50 milliseconds more. Up to 16 addresses are tried as in RFC 8305: in the order over
- * both families (hither_order), by default the nearest one first, but the families in turn; the next one as soon as one has failed, or
- * after twice the round-trip time of the one before it, at least 10 and at most 250 milliseconds, 250 if it is unknown. The first connection
- * wins, and all others are closed.
+ * seconds, and only until one family has addresses and 50 milliseconds more. Stale addresses are used only if the daemon itself answers
+ * with them. Up to 16 addresses are tried as in RFC 8305: in the order over both families (hither_order), by default the nearest one first,
+ * but the families in turn. Addresses that did not answer when they were measured come last; before them, if an address of either family
+ * is verified, those with a certificate of another name or an untrusted one. Those that no host has, such as 0.0.0.0, are left out. The
+ * next one is tried as soon as one has failed, or after twice the round-trip time of the one before it, at least 10 and at most 250
+ * milliseconds, 250 if it is unknown. The first connection wins, and all others are closed.
  *
  * Calls on the socket wait (no O_NONBLOCK), and execve closes it (FD_CLOEXEC). The caller closes it.
  *
  * Returns HITHER_FRESH; HITHER_NO_ADDRESS; HITHER_NOT_CONNECTED and errno, which is ETIMEDOUT if the time was over, else the error of the best
  * address that this host has a way to; HITHER_BAD_NAME or HITHER_BAD_ARGUMENT; or HITHER_MISSING or the reason why there is no table, if
  * neither the table nor the daemon has an answer: then use getaddrinfo. That is also the result for an address in place of a name, and for
- * localhost and .local, which hither does not resolve. The search list of resolv.conf is not used. */
+ * localhost, local and all names below them, which hither does not resolve. The search list of resolv.conf is not used. */
 int hither_connect(hither *table, const char *name, uint16_t port, uint32_t timeout_ms, int *descriptor);
 
 /* Returns the meaning of a result in a few English words. The string is constant and must not be freed; no result is invalid. */
