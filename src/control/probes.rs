@@ -18,7 +18,7 @@ const TEXT_MAX: usize = 255;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Explain {
-    /// Stands in the answer.
+    /// The number by which the daemon finds the explanation that waits for the answer.
     pub id: u64,
     /// The name in presentation form.
     pub name: String,
@@ -32,7 +32,7 @@ pub struct Explain {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Explained {
-    /// That of the request.
+    /// The number of the request; an answer to one that no longer waits is dropped.
     pub id: u64,
     /// The addresses of which something is known, at most the first 64.
     pub addresses: Vec<AddressProbes>,

@@ -74,18 +74,18 @@ impl Candidates {
         }
     }
 
-    /// Whether there are none.
+    /// Whether no address may be tried.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Each of them, best first.
+    /// The candidates in the order in which a race begins with them.
     pub fn iter(&self) -> impl Iterator<Item = Candidate> + '_ {
         self.all.iter().flatten().copied()
     }
 
-    /// Number `n`, counted from 0.
+    /// The candidate with which a race begins after `n` others; `None` behind the last one.
     pub(crate) fn get(&self, n: usize) -> Option<Candidate> {
         *self.all.get(n)?
     }

@@ -66,11 +66,11 @@ impl Heard {
 }
 
 /// The agreement about a set with what certificates say of it: `before`, with
-/// [`Agreement::CERTIFICATES`] if upstreams gave sets without a common address, of which one has a
-/// certificate for other names and another has none.
+/// [`Agreement::CERTIFICATES`] if the upstreams fall into groups without a common address, of which one
+/// has certificates for other names and another has none.
 ///
-/// A restored address belongs to no upstream any more. A set with such addresses keeps what was said of
-/// it.
+/// An address that was restored belongs to no upstream any more: a restart may number the upstreams
+/// anew, so their bits are not saved. A set with such addresses keeps what was said of it.
 pub(crate) fn agreement_of(addresses: &[Address], mut before: Agreement) -> Agreement {
     if addresses.is_empty() || addresses.iter().any(|own| own.given_by() == 0) {
         return before;

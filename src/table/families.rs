@@ -210,11 +210,10 @@ fn micros(address: &Address) -> u32 {
 impl<'s> Entry<'s> {
     /// The addresses of the wanted families in one order, each once.
     ///
-    /// [`FamilyOrder::Measured`]: confirmed and verified addresses before those that only one later upstream
-    /// gave;
-    /// among these, addresses with a time before unmeasured ones, and unreachable ones after them; then
-    /// by time, IPv6 before IPv4 at equal times and among addresses without a time (RFC 6724, RFC 8305
-    /// section 4). If an address of either family has a verified certificate, those whose certificate
+    /// [`FamilyOrder::Measured`]: confirmed addresses before those that one later upstream alone gave; among
+    /// these, addresses with a time before unmeasured ones, and unreachable ones after them; then by time,
+    /// IPv6 before IPv4 at equal times and among addresses without a time (RFC 6724, RFC 8305 section 4).
+    /// If an address of either family has a verified certificate, those whose certificate
     /// is for another name or untrusted come last, except as [`FamilyOrder::AsIs`]. A family that is
     /// alone keeps its order.
     pub fn ordered(&self, wanted: Wanted, order: FamilyOrder) -> impl Iterator<Item = Address> + use<'s> {
@@ -269,7 +268,7 @@ impl<'s> Entry<'s> {
     /// and why.
     ///
     /// Only if the policy says so, both families are known and fresh, each address of this family has been
-    /// measured, and a confirmed address of the other one has answered. The first is then unreachable,
+    /// measured, and a confirmed address of the other one has answered. This family is then unreachable,
     /// or its best time is worse than the other's by more than the margin. So never both families of an
     /// entry are withheld. A family with a verified certificate is not withheld in favour of one without.
     #[must_use]

@@ -184,7 +184,8 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// Upstreams gave sets without a common address, and servers of one show certificates for other names.
+    /// The upstreams fall into groups without a common address; servers of one group show certificates for
+    /// other names, and those of another group do not.
     pub const CERTIFICATES: u8 = 1;
     /// An upstream gave private addresses for the public name.
     pub const PRIVATE: u8 = 2;

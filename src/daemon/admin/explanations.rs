@@ -7,8 +7,8 @@ use hither_table::Monotonic;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
-/// Explanations that wait at once; further ones are given without what they would wait for. So neither the
-/// sorter nor the event loop has much to do at once, whatever users ask.
+/// Explanations that wait at the same time; further ones are given without what they would wait for. So the
+/// sorter has at most 8 requests to answer and the event loop 8 waits to look at, whatever users ask.
 const WAITING_MAX: usize = 8;
 /// How long the sorter's part is waited for.
 const SORTER_WITHIN: Duration = Duration::from_millis(300);

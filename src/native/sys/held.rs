@@ -42,8 +42,8 @@ impl Held {
     /// # Safety
     /// It is still mapped, and stays so until this returns.
     pub unsafe fn with<T>(&self, look: impl FnOnce(View<'_>) -> T) -> T {
-        // SAFETY: as the caller promises. The words are those of a mapping, aligned to a page, and
-        // that many; all accesses are atomic.
+        // SAFETY: the caller keeps the table mapped until `look` returns. The mapping is aligned to a page
+        // and has `count` words; all accesses are atomic.
         let words = unsafe { core::slice::from_raw_parts(self.memory.words, self.memory.count) };
         look(View::new(words, &self.plan))
     }
@@ -58,7 +58,7 @@ impl Held {
     /// # Safety
     /// It was not unmapped before, and no thread reads it from now on.
     pub unsafe fn unmap(&self) {
-        // SAFETY: as the caller promises.
+        // SAFETY: the mapping of `open`, which the caller has not unmapped and no thread reads any more.
         unsafe { unmap(self.memory.words, self.memory.count) };
     }
 }

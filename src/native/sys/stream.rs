@@ -45,8 +45,8 @@ pub(crate) fn wait_for_any(sockets: &[Option<Descriptor>; CANDIDATES_MAX], until
         tv_sec: libc::time_t::try_from(left / 1_000_000_000).unwrap_or(libc::time_t::MAX),
         tv_nsec: (left % 1_000_000_000) as libc::c_long,
     };
-    // SAFETY: that many structures, and a time that outlives the call; no signal mask. Every outcome
-    // means the same: the sockets are looked at.
+    // SAFETY: `waits` has CANDIDATES_MAX structures, and `time` outlives the call; a null mask changes no
+    // signals. Every outcome means the same: the sockets are looked at.
     unsafe {
         libc::ppoll(waits.as_mut_ptr(), CANDIDATES_MAX as libc::nfds_t, &raw const time, core::ptr::null());
     }
@@ -58,13 +58,13 @@ pub(crate) fn wait_for_any(sockets: &[Option<Descriptor>; CANDIDATES_MAX], until
 /// errno, if the connection has failed.
 pub(crate) fn has_connected(socket: &Descriptor) -> Result<bool, c_int> {
     let mut wait = libc::pollfd { fd: socket.0, events: libc::POLLOUT, revents: 0 };
-    // SAFETY: one structure, and its count; does not wait.
+    // SAFETY: `wait` is one structure, as the count says, and outlives the call, which does not wait.
     if unsafe { libc::poll(&raw mut wait, 1, 0) } <= 0 {
         return Ok(false);
     }
     let mut error: c_int = 0;
     let mut len = size_of::<c_int>() as libc::socklen_t;
-    // SAFETY: a number, and its size.
+    // SAFETY: the kernel writes at most `len` octets to `error`, which has that size; both outlive the call.
     let done = unsafe {
         libc::getsockopt(socket.0, libc::SOL_SOCKET, libc::SO_ERROR, (&raw mut error).cast(), &raw mut len)
     };
