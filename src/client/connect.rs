@@ -57,10 +57,12 @@ impl Table {
     /// The addresses are those of the table. If it lacks a family of the name, or one has expired, the
     /// daemon is asked first, for at most 2.5 seconds, and only until one family has addresses and 50
     /// milliseconds more. Stale addresses are used only if the daemon itself answers with them.
-    /// Up to 16 addresses are tried as in RFC 8305: the first one by
-    /// [`Table::ordered`], then the families in turn, each in this order. Addresses that did not answer when
-    /// they were measured come last; before them, if an address of either family is verified, those with a
-    /// certificate of another name or an untrusted one. The next one is tried as soon as one has failed, or after twice the round-trip time of the one before it, at least 10 and at most 250
+    ///
+    /// Up to 16 addresses are tried as in RFC 8305: the first one by [`Table::ordered`], then the families
+    /// in turn, each in this order. Addresses that did not answer when they were measured come last; before
+    /// them, if an address of either family is verified, those with a certificate of another name or an
+    /// untrusted one. Those that no host has, such as 0.0.0.0, are left out. The next one is tried as soon as
+    /// one has failed, or after twice the round-trip time of the one before it, at least 10 and at most 250
     /// milliseconds, 250 if it is unknown. The first connection wins, and all others are closed.
     ///
     /// # Errors
