@@ -213,7 +213,8 @@ fn end_with(verdict: Verdict, leaf: &CertificateDer<'_>) -> rustls::Error {
     CertificateError::Other(OtherError(Arc::new(carried))).into()
 }
 
-/// The first names of a certificate, and how many more it has. rustls shows them in the error for a name that is not among them.
+/// The first names of a certificate, and how many more it has. rustls shows them in the error for a name
+/// that is not among them.
 fn names_of(certificate: &ParsedCertificate<'_>) -> (Vec<String>, usize) {
     let mut names = Vec::new();
     let mut more = 0;
