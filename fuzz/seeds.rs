@@ -50,7 +50,7 @@ fn response(n: usize) -> Vec<u8> {
 /// Saved sets, each preceded by its length, as the target reads them, and a file of them.
 fn saved() {
     use hither_saved::{Header, Link, Set, Writer};
-    use hither_table::{Address, Family, Rtt};
+    use hither_table::{Address, Agreement, Family, Rtt, Trust};
     let mut file =
         Writer::begin(Vec::new(), &Header { saved_ms: 1, version: 2, usual: [0; 8] }).expect("memory");
     let mut sets = Vec::new();
@@ -61,6 +61,8 @@ fn saved() {
             rtt: [Rtt::Unmeasured, Rtt::Unreachable, Rtt::Micros(u32::from(end))][usize::from(end) % 3],
             chain: end % (1 + n / 4),
             upstreams: 0,
+            sources: end % 32,
+            trust: Trust::ALL[usize::from(end) % Trust::ALL.len()],
         };
         let link = Link { target: "edge.example.net".parse().expect("a name"), left_ms: 100_000 };
         let set = Set {
@@ -71,6 +73,7 @@ fn saved() {
             sorted: n % 3 == 1,
             left_ms: 300_000,
             lifetime_s: 300,
+            agreement: Agreement { answered: n, disputes: n % 8, dissenters: 0 },
             addresses: (1..=n + 1).map(address).collect(),
             chains: [Vec::new(), vec![link]][..1 + usize::from(n / 4)].to_vec(),
         };

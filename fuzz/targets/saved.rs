@@ -21,6 +21,7 @@ fn dated(set: Set, age: &Age) -> SavedSet {
         sorted: set.sorted,
         expire_ms: age.expire_ms(set.left_ms),
         lifetime_s: set.lifetime_s,
+        agreement: set.agreement,
         addresses: set.addresses,
         chains: set
             .chains
@@ -57,8 +58,12 @@ fuzz_target!(|octets: &[u8]| {
     let geometry = Geometry { entries: 64 };
     let table = hither_table::Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10)
         .expect("a table");
-    let mut rounds =
-        Rounds::new(Settings { limits: Limits { answers: 8, ..Limits::default() }, ..Settings::default() }, Routes::default(), table, Box::new(|| 7));
+    let mut rounds = Rounds::new(
+        Settings { limits: Limits { answers: 8, ..Limits::default() }, ..Settings::default() },
+        Routes::default(),
+        table,
+        Box::new(|| 7),
+    );
     let restore = |rounds: &mut Rounds, step: Restore| {
         rounds.handle(NOW, Input::Restore(step));
         while rounds.poll_action().is_some() {}
