@@ -76,8 +76,8 @@ class Daemon:
         end = time.monotonic() + 30
         while is_sorting and not all(self.is_measured(name) for name in names) and time.monotonic() < end:
             time.sleep(0.1)
-        self.library, self.table = ctypes.CDLL(str(LIBRARIES / "libhither.so.1")), (ctypes.c_uint64 * 256)()
-        assert self.library.hither_open(self.table, str(self.directory).encode()) == 0
+        self.hither, self.table = ctypes.CDLL(str(LIBRARIES / "libhither.so.1")), (ctypes.c_uint64 * 256)()
+        assert self.hither.hither_open(self.table, str(self.directory).encode()) == 0
 
     def sets(self, name):
         output = subprocess.run([PROGRAMS / "hitherctl", "--runtime-dir", self.directory, "--json", "lookup", name], capture_output=True, text=True)
@@ -95,7 +95,7 @@ class Daemon:
 
     def connect(self, name):
         descriptor, began = ctypes.c_int(), time.monotonic()
-        result = self.library.hither_connect(self.table, name.encode(), ctypes.c_uint16(PORT), ctypes.c_uint32(10000), ctypes.byref(descriptor))
+        result = self.hither.hither_connect(self.table, name.encode(), ctypes.c_uint16(PORT), ctypes.c_uint32(10000), ctypes.byref(descriptor))
         taken = (time.monotonic() - began) * 1000
         assert result == 0, f"{name}: {result}"
         os.close(descriptor.value)
