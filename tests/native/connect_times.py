@@ -5,9 +5,10 @@
 Prints a line for each scenario: the median and the longest of the tries in milliseconds, of hither_connect without measured times (sort.enabled
 = false) and with them, and of curl with the addresses in the upstream's order (IPv6 first, as getaddrinfo gives them) and in hither's.
 """
-import ctypes, json, os, pathlib, socket, statistics, struct, subprocess, sys, tempfile, threading, time
+import ctypes, json, os, pathlib, statistics, subprocess, sys, tempfile, time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
+from name_server import ask, encode, upstream
 from tun_responder import TunResponder
 
 PROGRAMS, LIBRARIES, TRIES = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 11
@@ -25,43 +26,6 @@ SCENARIOS = {
 PORT = 443
 
 
-def encode(name):
-    return b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0"
-
-
-def upstream(sets):
-    """Answers A and AAAA of each name."""
-    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    server.bind(("127.0.0.1", 0))
-
-    def serve():
-        while True:
-            query, peer = server.recvfrom(2048)
-            end = query.index(0, 12) + 1
-            is_v6 = query[end:end + 2] == b"\0\x1c"
-            family = socket.AF_INET6 if is_v6 else socket.AF_INET
-            found = [socket.inet_pton(family, one) for one in sets.get(query[12:end].lower(), []) if (":" in one) == is_v6]
-            records = b"".join(b"\xc0\x0c" + query[end:end + 4] + struct.pack("!IH", 3600, len(one)) + one for one in found)
-            soa = b"\xc0\x0c\0\6\0\1\0\0\x0e\x10\0\x16\0\0" + bytes(16) + struct.pack("!I", 3600)
-            counts = struct.pack("!HHH", len(found), not found, 0)
-            server.sendto(query[:2] + b"\x81\x80\0\1" + counts + query[12:end + 4] + (records or soa), peer)
-    threading.Thread(target=serve, daemon=True).start()
-    return server.getsockname()[1]
-
-
-def ask(port, name):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(1)
-        for rtype in (b"\0\1", b"\0\x1c"):
-            for _ in range(10):
-                try:
-                    client.sendto(struct.pack("!HHHHHH", 7, 0x100, 1, 0, 0, 0) + encode(name) + rtype + b"\0\1", ("127.0.0.1", port))
-                    client.recv(4096)
-                    break
-                except (TimeoutError, ConnectionRefusedError):
-                    time.sleep(0.05)
-
-
 class Daemon:
     """hitherd, with the names in its table; with its sorter all names are measured."""
     def __init__(self, upstream_port, names, is_sorting, port):
@@ -72,7 +36,8 @@ class Daemon:
         more = ["--with-sorter"] if is_sorting else []
         self.process = subprocess.Popen([PROGRAMS / "hitherd", "--config", self.directory / "hither.toml", *more], stderr=subprocess.DEVNULL)
         for name in names:
-            ask(port, name)
+            for rtype in (b"\0\1", b"\0\x1c"):
+                ask(port, name, rtype)
         end = time.monotonic() + 30
         while is_sorting and not all(self.is_measured(name) for name in names) and time.monotonic() < end:
             time.sleep(0.1)
@@ -123,7 +88,7 @@ def main():
     known = {one: {"refused": 20, "dies": 5}.get(ms, ms) for one, ms in times.items() if ms is not None}
     responder = TunResponder(["198.18.0.0/15", V6 + ":/32"], known, refused={one for one, ms in times.items() if ms == "refused"})
     names = {f"s{n}.example": list(addresses) for n, addresses in enumerate(SCENARIOS.values())}
-    port = upstream({encode(name): addresses for name, addresses in names.items()})
+    port = upstream({encode(name): addresses for name, addresses in names.items()}, ttl=3600)
     daemons = [Daemon(port, names, is_sorting, own) for is_sorting, own in ((False, 5301), (True, 5302))]
     try:
         for one in (one for one, ms in times.items() if ms == "dies"):

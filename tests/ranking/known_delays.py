@@ -6,9 +6,10 @@ Runs hitherd and its sorter before a TUN device that answers each address after 
 was published, with its time after the first answer (milliseconds), the true order, the measured times, and the number of probes.
 The environment variable SEED chooses another jitter and other losses.
 """
-import json, os, pathlib, random, signal, socket, struct, subprocess, sys, tempfile, threading, time
+import json, os, pathlib, random, signal, subprocess, sys, tempfile, threading, time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
+from name_server import ask, encode, upstream
 from tun_responder import TunResponder
 
 NAME, PROGRAMS = "ranked.example", pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".")
@@ -26,38 +27,6 @@ SCENARIOS = {  # delays in milliseconds, how the network behaves, how long order
 
 def address(n):
     return f"198.18.0.{n + 1}"
-
-
-def encode(name):
-    return b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0"
-
-
-def upstream(sets):
-    """Answers A of each name with its addresses."""
-    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    server.bind(("127.0.0.1", 0))
-
-    def serve():
-        while True:
-            query, peer = server.recvfrom(2048)
-            end = query.index(0, 12) + 1
-            addresses = sets.get(query[12:end].lower(), []) if query[end:end + 2] == b"\0\1" else []
-            records = b"".join(b"\xc0\x0c\0\1\0\1\0\0\1\x2c\0\4" + socket.inet_aton(one) for one in addresses)
-            server.sendto(query[:2] + b"\x81\x80\0\1" + struct.pack("!H", len(addresses)) + b"\0\0\0\0" + query[12:end + 4] + records, peer)
-    threading.Thread(target=serve, daemon=True).start()
-    return server.getsockname()[1]
-
-
-def ask(port, name):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(1)
-        for _ in range(10):
-            try:
-                client.sendto(struct.pack("!HHHHHH", 7, 0x100, 1, 0, 0, 0) + encode(name) + b"\0\1\0\1", ("127.0.0.1", port))
-                return client.recv(4096)
-            except (TimeoutError, ConnectionRefusedError):
-                time.sleep(0.05)
-    sys.exit("hitherd does not answer")
 
 
 def main():

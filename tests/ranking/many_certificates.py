@@ -8,8 +8,8 @@ the time and the largest memory of the sorter, and how many addresses are verifi
 """
 import collections, json, os, pathlib, socket, ssl, subprocess, sys, tempfile, threading, time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from known_delays import ask, encode, upstream
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
+from name_server import ask, encode, upstream
 
 PROGRAMS = pathlib.Path(sys.argv[1])
 NAMES = int(sys.argv[2]) if len(sys.argv) > 2 else 1000
