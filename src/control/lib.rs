@@ -29,6 +29,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fmt;
 use std::net::IpAddr;
 
+/// How the detail of an answer's source begins, if the addresses of the family that was asked for are
+/// withheld in favour of the other one.
+pub const FAMILY_WITHHELD: &str = "this family is withheld";
+
 /// The largest size of a message in octets.
 pub const MESSAGE_MAX: usize = 65_536;
 

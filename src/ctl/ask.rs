@@ -3,8 +3,8 @@
 use super::{Context, End, present};
 use hither_client::Name;
 use hither_control::{
-    CONTROL_SOCKET, MESSAGE_MAX, QueryReport, Request, Response, SorterState, SourceKind, Status, TlsStatus,
-    Transport, UpstreamStatus, counted, decode, encode, socket_paths,
+    CONTROL_SOCKET, FAMILY_WITHHELD, MESSAGE_MAX, QueryReport, Request, Response, SorterState, SourceKind,
+    Status, TlsStatus, Transport, UpstreamStatus, counted, decode, encode, socket_paths,
 };
 use hither_net::seqpacket::Connection;
 use hither_wire::edns::EDE;
@@ -302,7 +302,8 @@ pub(super) fn query(context: &Context, out: &mut impl Write, name: &Name, rtype:
 fn is_withheld(reply: &hither_wire::message::Message<'_>, report: &QueryReport) -> bool {
     const FILTERED: [u8; 2] = 17_u16.to_be_bytes();
     let is_filtered = |(code, data): (u16, &[u8])| code == EDE && data.get(..2) == Some(&FILTERED[..]);
-    let is_of_family = report.source_detail.as_ref().is_some_and(|detail| detail.contains("family"));
+    let is_of_family =
+        report.source_detail.as_ref().is_some_and(|detail| detail.starts_with(FAMILY_WITHHELD));
     !is_of_family && reply.edns().is_some_and(|edns| edns.options().any(is_filtered))
 }
 
@@ -379,4 +380,21 @@ fn source_text(report: &QueryReport) -> String {
 fn octets(hex: &str) -> Option<Vec<u8>> {
     let digit = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok());
     hex.as_bytes().chunks(2).map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_addresses_are_withheld_whatever_the_upstream_is_called() {
+        // A reply without a question, whose OPT record has the error code 17.
+        let opt = b"\0\0\x29\x04\xd0\0\0\0\0\0\x06\0\x0f\0\x02\0\x11";
+        let reply = [&b"\0\x01\x81\x80\0\0\0\0\0\0\0\x01"[..], opt].concat();
+        let reply = hither_wire::message::Message::read(&reply).expect("readable");
+        let said = |detail: String| {
+            is_withheld(&reply, &QueryReport { source_detail: Some(detail), ..QueryReport::default() })
+        };
+        assert!(said("https://family.example/dns-query".into()) && !said(format!("{FAMILY_WITHHELD}: slow")));
+    }
 }

@@ -9,7 +9,7 @@ use crate::config::Block as BlockConfig;
 use crate::daemon::thread_results::send_result;
 use crate::daemon::upstreams::Labels;
 use crate::host::files;
-use hither_control::SourceKind;
+use hither_control::{FAMILY_WITHHELD, SourceKind};
 use hither_local::text::{LineRead, read_line};
 use hither_local::{Block, Hosts, List, Local, LocalAnswer, Reason, Verdict};
 use hither_rounds::reply::ede;
@@ -90,7 +90,7 @@ pub(crate) fn source_of(
 
 /// The detail of an answer without the addresses of a family that is withheld.
 pub(crate) fn withheld(why: Withheld) -> String {
-    format!("this family is withheld: {}", why.as_str())
+    format!("{FAMILY_WITHHELD}: {}", why.as_str())
 }
 
 /// Whether an attempt of the round is outstanding or has ended since `began`.
