@@ -139,7 +139,7 @@ impl Ranking {
                     Rtt::Unmeasured => 1,
                     Rtt::Unreachable => 2,
                 };
-                u8::from(is_bad) << 3 | u8::from(!is_confirmed(address)) << 2 | reach
+                u8::from(is_bad) << 3 | u8::from(!address.is_confirmed()) << 2 | reach
             }
         }
     }
@@ -197,11 +197,6 @@ impl Iterator for Ordered<'_> {
     }
 }
 
-/// Whether several upstreams or the first answer gave an address, or its certificate is verified.
-fn is_confirmed(address: &Address) -> bool {
-    address.is_trusted() || address.trust == Trust::Verified
-}
-
 /// The time of an address; of those that have none, all are the same.
 fn micros(address: &Address) -> u32 {
     if let Rtt::Micros(micros) = address.rtt { micros } else { 0 }
@@ -250,7 +245,7 @@ impl<'s> Entry<'s> {
         for place in 0..self.count(family) {
             let own = self.address(family, place);
             if let Rtt::Micros(micros) = own.rtt
-                && (!is_good || is_confirmed(&own) && !own.trust.is_bad())
+                && (!is_good || own.is_confirmed() && !own.trust.is_bad())
             {
                 best = Some(best.map_or(micros, |best: u32| best.min(micros)));
             }

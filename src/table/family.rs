@@ -158,7 +158,7 @@ impl<'s> FamilyView<'s> {
     /// The addresses at the beginning that several upstreams or the first answer gave, or whose
     /// certificates are for the name. The others come after them.
     pub fn trusted(&self) -> impl Iterator<Item = Address> {
-        self.addresses().take_while(|own| own.is_trusted() || own.trust == Trust::Verified)
+        self.addresses().take_while(Address::is_confirmed)
     }
 
     /// Whether all addresses are the name's own, without a CNAME, and there is no SOA record.

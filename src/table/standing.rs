@@ -40,7 +40,7 @@ impl Parts {
             Part::WrongCertificate
         } else if self.is_disputed && address.trust == Trust::Verified {
             Part::Verified
-        } else if address.is_trusted() || address.trust == Trust::Verified {
+        } else if address.is_confirmed() {
             Part::Confirmed
         } else {
             Part::Unconfirmed

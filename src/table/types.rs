@@ -253,4 +253,10 @@ impl Address {
     pub const fn is_trusted(&self) -> bool {
         self.upstreams & Self::TRUSTED != 0
     }
+
+    /// Whether several upstreams or the first answer gave it, or its certificate is for the name.
+    #[must_use]
+    pub fn is_confirmed(&self) -> bool {
+        self.is_trusted() || self.trust == Trust::Verified
+    }
 }
