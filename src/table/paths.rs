@@ -25,6 +25,11 @@ pub const LOCK_FILE: &str = "hosts.lock";
 /// The socket for hints: datagrams by which readers report that they still use an entry.
 pub const HINT_SOCKET: &str = "hint";
 
+/// The socket at which programs subscribe to changes of names.
+pub const CHANGES_SOCKET: &str = text(CHANGES_SOCKET_C);
+/// [`CHANGES_SOCKET`] for system calls.
+pub const CHANGES_SOCKET_C: &CStr = c"changes";
+
 const fn text(name: &'static CStr) -> &'static str {
     match name.to_str() {
         Ok(text) => text,
