@@ -2,7 +2,7 @@
 //! answer. Missing fields are empty: the daemon may be of another version.
 
 use crate::fit::{cut, fits};
-use crate::{AddressProbes, AttemptReport, SourceKind};
+use crate::{AddressProbes, AskedBy, AttemptReport, SourceKind};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -37,6 +37,8 @@ pub struct Explanation {
     pub next: NextReport,
     /// What the sorter said: `answered`, or why not.
     pub sorter: String,
+    /// The clients that asked for it lately.
+    pub asked_by: AskedBy,
 }
 
 /// A set in the table.

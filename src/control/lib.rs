@@ -14,6 +14,7 @@ mod paths;
 mod probes;
 mod sorter;
 mod status;
+mod top;
 mod words;
 
 pub use explain::{
@@ -23,6 +24,7 @@ pub use paths::{CONTROL_SOCKET, SORTER_SOCKET, SYSTEM_SOCKETS, socket_paths};
 pub use probes::{AddressProbes, CertificateReport, Explain, Explained, ProbeReport};
 pub use sorter::{Order, OrderedAddress, SorterMessage, SorterReply, VERSION, Verdict};
 pub use status::{FileStatus, SorterStatus, Status, TlsStatus, UpstreamStatus};
+pub use top::{AskedBy, Asker, OpenRound, TopName, TopReport, TopUnit};
 pub use words::{SorterState, SourceKind, Transport, UpstreamState};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -65,6 +67,9 @@ pub enum Request {
         /// The mnemonic `A` or `AAAA`.
         rtype: String,
     },
+    /// Tell which names clients ask for most, and which rounds are open. Any user may ask; only root and
+    /// the daemon's user are told which units ask.
+    Top {},
 }
 
 /// The daemon's answer to a request.
@@ -84,6 +89,8 @@ pub enum Response {
     Query(QueryReport),
     /// The answer to [`Request::Explain`]; `None` if nothing is known of the name.
     Explained(Option<Box<Explanation>>),
+    /// The answer to [`Request::Top`].
+    Top(Box<TopReport>),
     /// The request was refused or has failed.
     Error {
         /// The reason, for the operator.

@@ -92,7 +92,7 @@ pub use provenance::{Standing, Within};
 pub use question::Question;
 pub use rebinding::Rebinding;
 pub use reply::Answer;
-pub use resolver::{Due, Explained, Hit, Hits, Origin, PlacedQuery, Rounds};
+pub use resolver::{Due, Explained, Hit, Hits, LiveRound, Origin, PlacedQuery, Rounds};
 pub use routes::Routes;
 pub use saved_set::{Restore, Restored, SavedSet};
 pub use server::{Server, Transport};

@@ -20,6 +20,7 @@ mod validating_clients;
 
 pub use cache_hits::{Hit, Hits, PlacedQuery};
 pub use explain::{Due, Explained, Origin};
+pub use live_rounds::LiveRound;
 
 use crate::action::Action;
 use crate::ascending::Ascending;

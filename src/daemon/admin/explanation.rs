@@ -4,7 +4,7 @@ use crate::daemon::admin::answer_source::withheld;
 use crate::daemon::admin::operator_query::attempts;
 use crate::daemon::upstreams::Labels;
 use hither_control::{
-    AddressReport, Explanation, NextReport, RoundReport, SetReport, SourceKind, VersionReport,
+    AddressReport, AskedBy, Explanation, NextReport, RoundReport, SetReport, SourceKind, VersionReport,
 };
 use hither_local::{LocalAnswer, Reason, standard};
 use hither_rounds::reply::ede;
@@ -48,6 +48,7 @@ pub(crate) fn explanation(
         addresses,
         next: next_report(known, now),
         sorter: String::new(),
+        asked_by: AskedBy::default(),
     })
 }
 

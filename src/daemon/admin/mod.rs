@@ -22,6 +22,7 @@ mod flushes;
 mod hints;
 mod local_listener;
 mod notices;
+mod open_rounds;
 mod operator_query;
 mod peers;
 mod sorter_order;
@@ -32,6 +33,7 @@ pub(crate) use control::{Message, NewConnections};
 pub(crate) use explanation::{explanation, family};
 pub(crate) use flushes::FlushSlice;
 pub(crate) use hints::{Hint, Sender};
+pub(crate) use open_rounds::open_rounds;
 pub(crate) use operator_query::{Composed, FoundQuery};
 pub(crate) use status::{StatusFacts, status_line};
 

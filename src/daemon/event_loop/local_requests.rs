@@ -2,14 +2,14 @@
 //! readers.
 
 use crate::daemon::admin::{
-    AnswerSource, Composed, FlushSlice, Hint, Message, StatusFacts, explanation, family, status_line,
-    withheld,
+    AnswerSource, Composed, FlushSlice, Hint, Message, StatusFacts, explanation, family, open_rounds,
+    status_line, withheld,
 };
 use crate::daemon::clients::waiting_clients::{Pending, ReplyTo};
 use crate::daemon::event_loop::Daemon;
 use crate::daemon::sources::{Slot, Source};
 use crate::daemon::turn::Budget;
-use hither_control::{Request, Response, SourceKind};
+use hither_control::{Request, Response, SourceKind, TopReport};
 use hither_net::clock::now;
 use hither_net::seqpacket::Peer;
 use hither_rounds::{Input, PlacedQuery, Question, SenderId};
@@ -94,6 +94,12 @@ impl Daemon {
             Request::ReloadBegun => may_change(peer, "reload").map(|()| self.reload_begun(slot, now)),
             Request::Query { name, rtype } => self.query_for_operator(slot, &name, &rtype, now),
             Request::Explain { name, rtype } => self.explain_to_operator(slot, &name, &rtype, now),
+            Request::Top {} => {
+                let (rounds, rounds_more) = open_rounds(self.core.rounds(), self.admin.labels(), now);
+                let report = TopReport { rounds, rounds_more, ..TopReport::default() };
+                self.admin.reply(slot, &Response::Top(Box::new(report.fitting())));
+                Ok(())
+            }
         };
         if let Err(message) = done {
             self.admin.reply(slot, &Response::Error { message });

@@ -4,9 +4,24 @@
 use crate::resolver::Rounds;
 use crate::round::{End, Phase, Round};
 use crate::shared::Shared;
+use crate::trace::Trace;
 use std::collections::BTreeSet;
 
+/// A live round, as operators see it.
+#[derive(Clone, Copy, Debug)]
+pub struct LiveRound<'r> {
+    /// Its question, its age and its attempts.
+    pub trace: &'r Trace,
+    /// How many clients wait for its answer.
+    pub clients: usize,
+}
+
 impl Rounds {
+    /// The live rounds, the oldest first.
+    pub fn live_rounds(&self) -> impl Iterator<Item = LiveRound<'_>> {
+        self.rounds.values().map(|round| LiveRound { trace: &round.trace, clients: round.clients.len() })
+    }
+
     /// Lets a round act, then sets its timer, or ends it.
     pub(crate) fn with(&mut self, id: u64, act: impl FnOnce(&mut Round, &mut Shared) -> Option<End>) {
         self.with_round_only(id, act);
