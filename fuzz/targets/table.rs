@@ -8,7 +8,7 @@
 
 use hither_table::{
     Address, Agreement, Chain, Draft, Family, FamilyDraft, Freshness, Geometry, Key, Link, Memory, Monotonic,
-    Negative, Reader, Rtt, Snapshot, SoaRecord, StaleTime, State, Wanted, Writer, layout,
+    Negative, Reader, Rtt, Snapshot, SoaRecord, StaleTime, State, UpstreamTransport, Wanted, Writer, layout,
 };
 use hither_wire::name::Name;
 use libfuzzer_sys::fuzz_target;
@@ -57,6 +57,8 @@ fn genuine() -> &'static [u64] {
             let (a, aaaa) = (family(version, Family::A, n % 5), family(version, Family::Aaaa, n % 3));
             writer.put(&Draft { name: name(n), a: Some(a), aaaa: Some(aaaa) }, Monotonic(0)).expect("room");
         }
+        writer.recorder().started(Monotonic(1));
+        writer.recorder().name_upstream(0, "192.0.2.1:53", UpstreamTransport::Udp);
         writer.reader().copy_words()
     })
 }
@@ -93,6 +95,9 @@ fuzz_target!(|input: &[u8]| {
     }
     let _ =
         (reader.verify(), reader.counters(), reader.dns_address(), reader.writer_lives(), reader.version());
+    if let Some(metrics) = reader.metrics() {
+        assert!(metrics.upstreams.len() <= 64 && metrics.workers.len() <= 65);
+    }
     // A daemon takes the table over or refuses it.
     if let Ok(mut writer) = Writer::adopt(Memory::of(&words), &GEOMETRY) {
         while writer.has_work() {

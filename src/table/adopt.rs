@@ -4,7 +4,7 @@
 
 use crate::alloc::{Alloc, class_of};
 use crate::key::Key;
-use crate::layout::{CHUNK, LINE, VERSION_MAX, head};
+use crate::layout::{CHUNK, LINE, METRICS_WORDS, VERSION_MAX, head};
 use crate::memory::{Memory, OpenError};
 use crate::reader::Reader;
 use crate::seqlock::{peek, publish};
@@ -95,7 +95,8 @@ impl Writer {
     }
 
     pub(crate) fn take_over(reader: Reader, geometry: &Geometry) -> Result<Writer, Doubt> {
-        if !geometry.fits(reader.plan.mask, reader.plan.lines) {
+        // The table of a daemon without metrics has records in their place.
+        if !geometry.fits(reader.plan.mask, reader.plan.lines) || !reader.has_metrics() {
             return Err(Doubt::OtherSize);
         }
         let version = next_version(&reader)?;
@@ -114,6 +115,7 @@ impl Writer {
         let at = reader.plan.index;
         let mut writer = Writer::over(reader, geometry, version, alloc);
         writer.takeover = Some(Takeover { from: None, at, unseen, taken, found: Adopted::default() });
+        writer.begin_metrics();
         Ok(writer)
     }
 
@@ -262,6 +264,14 @@ impl Writer {
     /// Ends the copying of another table.
     pub(crate) fn end_copying(&mut self) {
         self.takeover.take_if(|takeover| takeover.from.is_some());
+    }
+}
+
+impl Reader {
+    /// Whether the table has its metrics where this code has them, and no record there.
+    pub(crate) fn has_metrics(&self) -> bool {
+        let found = [head::METRICS, head::METRICS_WORDS].map(|at| self.peek(at));
+        found == [self.plan.data as u64, METRICS_WORDS as u64]
     }
 }
 

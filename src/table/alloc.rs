@@ -4,7 +4,7 @@
 //! Private to the writer: nothing here is part of the ABI.
 
 use crate::fifo::Fifo;
-use crate::layout::{CHUNK, CLASSES, LINE};
+use crate::layout::{CHUNK, CLASSES, LINE, METRICS_CHUNKS};
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::Arc;
 
@@ -95,14 +95,18 @@ pub(crate) struct Alloc {
 }
 
 impl Alloc {
-    /// All of `lines` free, except for chunks that are `taken`. The first record of the first chunk
-    /// is never given out, since line 0 stands for none.
+    /// All of `lines` free, except for chunks that are `taken`, and for the first ones: they hold the
+    /// metrics. So line 0, which stands for none, is never given out.
     pub fn new(lines: usize, taken: impl Fn(usize) -> bool) -> Self {
         let chunks = lines / CHUNK;
         Self {
             chunks: vec![NONE; chunks],
             used: vec![0; chunks],
-            pool: (0..chunks).rev().filter(|chunk| !taken(*chunk)).map(|chunk| chunk as u32).collect(),
+            pool: (METRICS_CHUNKS..chunks)
+                .rev()
+                .filter(|chunk| !taken(*chunk))
+                .map(|chunk| chunk as u32)
+                .collect(),
             fresh: Default::default(),
             freed: Default::default(),
             free: [0; CLASSES.len()],
@@ -215,7 +219,7 @@ impl Alloc {
         self.chunks[chunk as usize] = class as u8;
         self.given.push(chunk);
         let first = chunk * CHUNK as u32;
-        for line in (first..first + CHUNK as u32).step_by(CLASSES[class]).rev().filter(|line| *line != 0) {
+        for line in (first..first + CHUNK as u32).step_by(CLASSES[class]).rev() {
             self.list(line);
             self.fresh[class].push(line);
         }
@@ -307,7 +311,7 @@ impl Alloc {
         let chunk = line as usize / CHUNK;
         let fits = (line as usize % CHUNK).is_multiple_of(CLASSES[class]) && !self.in_use(line);
         let Some(owner) = self.chunks.get_mut(chunk) else { return false };
-        if !fits || line == 0 || (*owner != NONE && usize::from(*owner) != class) {
+        if !fits || chunk < METRICS_CHUNKS || (*owner != NONE && usize::from(*owner) != class) {
             return false;
         }
         *owner = class as u8;
@@ -318,12 +322,12 @@ impl Alloc {
 
     /// Ends a takeover: the rest of the chunks with adopted records is free.
     pub fn adopted(&mut self, taken: impl Fn(usize) -> bool) {
-        for chunk in (0..self.chunks.len()).filter(|chunk| taken(*chunk)) {
+        for chunk in (METRICS_CHUNKS..self.chunks.len()).filter(|chunk| taken(*chunk)) {
             let Some(step) = CLASSES.get(usize::from(self.chunks[chunk])) else {
                 self.pool.push(chunk as u32);
                 continue;
             };
-            for line in (chunk * CHUNK..(chunk + 1) * CHUNK).step_by(*step).filter(|line| *line != 0) {
+            for line in (chunk * CHUNK..(chunk + 1) * CHUNK).step_by(*step) {
                 if self.line(line as u32) & (IN_USE | LISTED) == 0 {
                     self.list(line as u32);
                     let spot = self.spot(line as u32);

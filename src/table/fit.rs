@@ -2,6 +2,7 @@
 //! smaller one, or one on the heap, which only the daemon reads. So the daemon can always answer.
 
 use crate::adopt::next_version;
+use crate::layout::{CHUNK, METRICS_CHUNKS};
 use crate::memory::Memory;
 use crate::paths::{LOCK_FILE, TABLE_FILE};
 use crate::reader::Reader;
@@ -174,7 +175,9 @@ impl Geometry {
 
     /// The geometry of an existing table, with the largest number of names for its size.
     fn of(table: &Reader) -> Option<Geometry> {
-        Geometry::largest(table.plan.mask, table.plan.lines)
+        // A table before ABI 1.4 has no metrics.
+        let added = if table.has_metrics() { 0 } else { METRICS_CHUNKS * CHUNK };
+        Geometry::largest(table.plan.mask, table.plan.lines + added)
     }
 }
 

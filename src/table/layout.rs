@@ -1,16 +1,17 @@
 //! The table's layout: offsets and sizes in 64-bit words. All of it is part of the ABI, described
 //! in hither-table(5) and pinned by `tests/abi.rs`.
 //!
-//! `[header 512 words][ring][index, 8 words a bucket][data, 8 words a line]`. Every word is
-//! little-endian, and is loaded and stored as a whole.
+//! `[header 512 words][ring][index, 8 words a bucket][data, 8 words a line]`. The first chunks of the
+//! data hold the metrics, whose layout is not part of the ABI. Every word is little-endian, and is
+//! loaded and stored as a whole.
 
 /// The first word of a table: the octets `HITHER\x01\n`.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"HITHER\x01\n");
 /// The major version in the upper half, the minor version in the lower half. A reader needs the
 /// same major version. Since 1.1 there is [`head::NETWORK`]; since 1.2 [`crate::Address::TRUSTED`]
 /// and [`crate::Negative::Withheld`]; since 1.3 [`head::STALE`], [`crate::Agreement`], and sources and
-/// verdict of each [`crate::Address`].
-pub const ABI: u64 = 1 << 32 | 3;
+/// verdict of each [`crate::Address`]; since 1.4 [`head::METRICS`].
+pub const ABI: u64 = 1 << 32 | 4;
 /// Has another value when it is read on a machine of the other byte order.
 pub const ENDIAN: u64 = 0x0102_0304_0506_0708;
 /// Words of a cache line.
@@ -25,6 +26,10 @@ pub const SLOTS_MASK: usize = RING - 1;
 pub const RECORD_MAX: usize = 2048;
 /// Lines of a chunk. Each chunk has records of one class, whose size divides it.
 pub const CHUNK: usize = 768;
+/// Chunks at the beginning of the data that hold the metrics, and never a record.
+pub const METRICS_CHUNKS: usize = 2;
+/// Words of the metrics.
+pub const METRICS_WORDS: usize = METRICS_CHUNKS * CHUNK * LINE;
 /// The classes: sizes of records in lines.
 pub const CLASSES: [usize; 14] = [2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256];
 /// Tries of a lookup before it returns [`crate::NoEntry::Busy`].
@@ -64,6 +69,11 @@ pub mod head {
         /// The checksum of words 0 to 15, without this one, and of the eight words from [`HASH`]
         /// on.
         CHECKSUM = 7;
+        /// The first word of the metrics, see `hither_table::Metrics`; 0 in tables before ABI 1.4. Their
+        /// layout may change at any time.
+        METRICS = 8;
+        /// Words of the metrics.
+        METRICS_WORDS = 9;
         /// Buckets of the index, minus one; a bit mask, since their number is a power of two.
         MASK = 10;
         /// The first word of the index.

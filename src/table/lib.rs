@@ -57,6 +57,8 @@ mod map;
 #[cfg(feature = "std")]
 mod memory;
 #[cfg(feature = "std")]
+mod metrics;
+#[cfg(feature = "std")]
 mod reader;
 #[cfg(feature = "std")]
 mod ring;
@@ -117,6 +119,20 @@ pub use view::{NoEntry, View, activity};
 
 #[cfg(feature = "std")]
 pub use memory::{Memory, OpenError};
+#[cfg(feature = "std")]
+pub use metrics::histogram::{Histogram, Timing};
+#[cfg(feature = "std")]
+pub use metrics::kinds::{
+    AnswerSource, ProbeMethod, ProbeOutcome, UpstreamFailure, UpstreamState, UpstreamTransport,
+};
+#[cfg(feature = "std")]
+pub use metrics::life::{Doing, SignOfLife};
+#[cfg(feature = "writer")]
+pub use metrics::record::{BatchCounts, Recorder, UpstreamGauges, WorkerSlot, WorkerSlots};
+#[cfg(feature = "std")]
+pub use metrics::{
+    HandshakeCounts, Metrics, SorterMetrics, Timed, UpstreamCounts, UpstreamMetrics, WorkerMetrics,
+};
 #[cfg(feature = "std")]
 pub use reader::Reader;
 #[cfg(feature = "std")]

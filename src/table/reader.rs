@@ -90,6 +90,17 @@ impl Reader {
         self.memory.peek(at).unwrap_or(0)
     }
 
+    /// Copies the words from `at` on, each loaded on its own; `None` if the table does not have them.
+    #[cfg(not(loom))]
+    pub(crate) fn copy_range(&self, at: usize, out: &mut [u64]) -> Option<()> {
+        if let Some(file) = self.memory.unmapped() {
+            return crate::unmapped::Source::read(file, at, out);
+        }
+        let words = self.words().get(at..at.checked_add(out.len())?)?;
+        out.iter_mut().zip(words).for_each(|(out, word)| *out = crate::seqlock::peek(word));
+        Some(())
+    }
+
     /// Loads one word; later loads see what was written before it, see `seqlock.rs`.
     pub(crate) fn observe(&self, at: usize) -> Option<u64> {
         let word = self.memory.peek(at);

@@ -55,6 +55,13 @@ pub(crate) fn retire<'m>(marks: impl Iterator<Item = &'m AtomicU64>) {
 }
 
 #[cfg(feature = "writer")]
+/// Stores a word before all later stores.
+pub(crate) fn mark(word: &AtomicU64, value: u64) {
+    word.store(value, Ordering::Relaxed);
+    fence(Ordering::Release);
+}
+
+#[cfg(feature = "writer")]
 /// Stores a word. A reader that [`observe`]s `value` sees all that was written before it.
 pub(crate) fn publish(word: &AtomicU64, value: u64) {
     word.store(value, Ordering::Release);

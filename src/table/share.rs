@@ -152,6 +152,7 @@ pub fn rotate(
 ) -> Result<(), ShareError> {
     let mut next = create(dir, geometry, mode, random, writer.version)?;
     next.announce_like(writer);
+    next.continue_metrics(writer);
     // Entries of an unfinished takeover are lost, which a cache permits.
     next.inherit_from(writer.reader());
     // The old writer's own thread wakes its waiters when that writer is dropped below.

@@ -4,7 +4,10 @@ use crate::adopt::Takeover;
 use crate::alloc::{Alloc, Uses};
 use crate::evict::Queues;
 use crate::key::{Key, Place};
-use crate::layout::{self, CHUNK, CLASSES, HEADER, LINE, LIVE, RING, SLOTS_MASK, VERSION_MAX, head};
+use crate::layout::{
+    self, CHUNK, CLASSES, HEADER, LINE, LIVE, METRICS_CHUNKS, METRICS_WORDS, RING, SLOTS_MASK, VERSION_MAX,
+    head,
+};
 use crate::memory::{Memory, OpenError};
 use crate::plan::header_checksum;
 use crate::reader::Reader;
@@ -53,9 +56,9 @@ impl Geometry {
     /// Lines of data: 3.4 a name, and some chunks for the classes. A name with one address takes
     /// two lines, with two addresses of each family four. The rest keeps the chunks of a class
     /// that shrinks at most two thirds full on average, so that emptying them moves less than one
-    /// record for each new one.
+    /// record for each new one. The metrics come on top.
     fn lines(self) -> usize {
-        (self.entries * 17 / 5).div_ceil(CHUNK).saturating_add(SPARE_CHUNKS) * CHUNK
+        (self.entries * 17 / 5).div_ceil(CHUNK).saturating_add(SPARE_CHUNKS + METRICS_CHUNKS) * CHUNK
     }
 
     /// The number of words of the whole table.
@@ -64,9 +67,9 @@ impl Geometry {
         HEADER + RING + (self.buckets() + self.lines()) * LINE
     }
 
-    /// The largest geometry that [`Geometry::fits`].
+    /// The largest geometry that [`Geometry::fits`]. `lines` include those of the metrics.
     pub(crate) fn largest(mask: u64, lines: usize) -> Option<Geometry> {
-        let by_lines = (lines / CHUNK).checked_sub(SPARE_CHUNKS)? * CHUNK * 5 / 17;
+        let by_lines = (lines / CHUNK).checked_sub(SPARE_CHUNKS + METRICS_CHUNKS)? * CHUNK * 5 / 17;
         let by_buckets = usize::try_from(mask).ok()?.checked_add(1)? * LINE * 3 / 4;
         Some(Geometry { entries: by_lines.min(by_buckets) }).filter(|found| found.fits(mask, lines))
     }
@@ -133,6 +136,8 @@ impl Writer {
             (head::ENDIAN, layout::ENDIAN),
             (head::FILE, words.len() as u64 * 8),
             (head::GENERATION, generation),
+            (head::METRICS, data as u64),
+            (head::METRICS_WORDS, METRICS_WORDS as u64),
             (head::MASK, geometry.buckets() as u64 - 1),
             (head::INDEX, index as u64),
             (head::DATA, data as u64),
@@ -153,7 +158,9 @@ impl Writer {
         publish(&words[head::MAGIC], layout::MAGIC);
         let reader = Reader::over(Arc::new(memory))?;
         let alloc = Alloc::new(reader.plan.lines, |_| false);
-        Ok(Writer::over(reader, geometry, first_version, alloc))
+        let writer = Writer::over(reader, geometry, first_version, alloc);
+        writer.begin_metrics();
+        Ok(writer)
     }
 
     pub(crate) fn over(reader: Reader, geometry: &Geometry, version: u64, alloc: Alloc) -> Writer {

@@ -23,7 +23,7 @@ pub fn described() -> String {
 }
 
 fn constants(out: &mut String) {
-    let numbers: [(&str, u64); 21] = [
+    let numbers: [(&str, u64); 23] = [
         ("MAGIC", layout::MAGIC),
         ("ABI", layout::ABI),
         ("ENDIAN", layout::ENDIAN),
@@ -34,6 +34,8 @@ fn constants(out: &mut String) {
         ("RECORD_HEAD", layout::RECORD_HEAD as u64),
         ("BLOCK", layout::BLOCK as u64),
         ("CHUNK", layout::CHUNK as u64),
+        ("METRICS_CHUNKS", layout::METRICS_CHUNKS as u64),
+        ("METRICS_WORDS", layout::METRICS_WORDS as u64),
         ("ADDRESSES_MAX", layout::ADDRESSES_MAX as u64),
         ("CLOCK_SLACK_MS", layout::CLOCK_SLACK_MS),
         ("VERSION_MAX", layout::VERSION_MAX),
@@ -67,7 +69,7 @@ fn example(out: &mut String) {
         writer.put(&draft, Monotonic(0)).expect("room");
     }
     let words = writer.reader().copy_words();
-    let sizes = [head::FILE, head::DATA, head::LINES, head::CHECKSUM];
+    let sizes = [head::FILE, head::METRICS, head::DATA, head::LINES, head::CHECKSUM];
     for (at, word) in words[..layout::HEADER].iter().enumerate() {
         if *word != 0 && !sizes.contains(&at) {
             let _ = writeln!(out, "example: header word {at} = {word:#018x}");

@@ -7,6 +7,7 @@ mod eviction;
 mod families;
 mod files;
 mod followers;
+mod metrics;
 mod model;
 #[path = "../../../../tests/support/skip.rs"]
 mod skip;
