@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports)] // Each test file uses its own part.
 
 mod retry;
+pub mod sets;
 mod skip;
 mod upstream;
 
@@ -282,6 +283,24 @@ pub fn compile(dir: &Path, source: &str, flags: &[&str]) -> PathBuf {
         .expect("gcc runs");
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
     program
+}
+
+/// A library that is loaded by another program and needs libhither.
+pub fn compile_library(source: &Path, library: &Path, headers: &Path) {
+    let compiled = Command::new("gcc")
+        .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2", "-shared", "-fPIC", "-I"])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("include"))
+        .arg("-isystem")
+        .arg(headers)
+        .arg(source)
+        .arg("-o")
+        .arg(library)
+        .arg("-L")
+        .arg(libraries())
+        .arg("-lhither")
+        .output()
+        .expect("gcc runs");
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
 }
 
 /// The folder with both libraries under the names they are installed by.
