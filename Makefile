@@ -9,11 +9,12 @@ lib = $(CARGO_TARGET_DIR)/loadable
 libraries = $(lib)/libnss_hither.so $(lib)/libhither_c.so
 version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 programs = $(bin)/hitherd $(bin)/hither-sorter $(bin)/hitherctl
-units = hitherd.socket hitherd-control.socket hitherd-sorter.socket hitherd.service hither-sorter.service
+units = hitherd.socket hitherd-control.socket hitherd-sorter.socket hitherd.service hither-sorter.service hither-metrics.socket hither-metrics@.service
 # Programs that people call, which have completions.
 completed = hitherctl hitherd
 man3 = libhither.3
 man5 = hither.toml.5 hither-table.5
+man7 = hither-metrics.7
 man8 = hitherd.8 hitherd.socket.8 hither-sorter.8 nss-hither.8
 d = $(DESTDIR)$(PREFIX)
 
@@ -48,14 +49,16 @@ install: $(programs) $(libraries)
 	install -D -m 644 systemd/resolved.conf $(d)/share/hither/resolved.conf
 	install -D -m 644 systemd/NetworkManager.conf $(d)/share/hither/NetworkManager.conf
 	install -m 644 systemd/bridge.conf systemd/bridge.toml $(d)/share/hither/
+	install -m 644 packaging/grafana/hither.json packaging/prometheus/hither.rules.yml $(d)/share/hither/
 	install -d $(d)/share/bash-completion/completions $(d)/share/zsh/vendor-completions $(d)/share/fish/vendor_completions.d
 	for program in $(completed); do $(bin)/hitherctl completions bash $$program > $(d)/share/bash-completion/completions/$$program \
 		&& $(bin)/hitherctl completions zsh $$program > $(d)/share/zsh/vendor-completions/_$$program \
 		&& $(bin)/hitherctl completions fish $$program > $(d)/share/fish/vendor_completions.d/$$program.fish || exit 1; done
-	install -d $(d)/share/man/man1 $(d)/share/man/man3 $(d)/share/man/man5 $(d)/share/man/man8
+	install -d $(d)/share/man/man1 $(d)/share/man/man3 $(d)/share/man/man5 $(d)/share/man/man7 $(d)/share/man/man8
 	install -m 644 man/hitherctl.1 $(d)/share/man/man1/
 	install -m 644 $(addprefix man/,$(man3)) $(d)/share/man/man3/
 	install -m 644 $(addprefix man/,$(man5)) $(d)/share/man/man5/
+	install -m 644 $(addprefix man/,$(man7)) $(d)/share/man/man7/
 	install -m 644 $(addprefix man/,$(man8)) $(d)/share/man/man8/
 	install -d $(d)/share/doc/hither
 	install -m 644 README.md ARCHITECTURE.md LICENSE-MIT LICENSE-APACHE $(d)/share/doc/hither/
@@ -67,7 +70,7 @@ uninstall:
 	rm -f $(d)/lib/sysusers.d/hither.conf $(d)/lib/sysctl.d/50-hither.conf
 	rm -f $(d)/lib/systemd/system-preset/90-hither.preset $(d)/lib/systemd/system-generators/hither-generator
 	rm -f $(d)/share/man/man1/hitherctl.1
-	rm -f $(addprefix $(d)/share/man/man3/,$(man3)) $(addprefix $(d)/share/man/man5/,$(man5)) $(addprefix $(d)/share/man/man8/,$(man8))
+	rm -f $(addprefix $(d)/share/man/man3/,$(man3)) $(addprefix $(d)/share/man/man5/,$(man5)) $(addprefix $(d)/share/man/man7/,$(man7)) $(addprefix $(d)/share/man/man8/,$(man8))
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,libnss_hither.so.2 libhither.so.1 libhither.so pkgconfig/hither.pc) $(d)/include/hither.h
 	rm -f $(d)/lib/systemd/catalog/hither.catalog
 	rm -f $(foreach p,$(completed),$(d)/share/bash-completion/completions/$p $(d)/share/zsh/vendor-completions/_$p $(d)/share/fish/vendor_completions.d/$p.fish)

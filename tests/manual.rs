@@ -93,6 +93,8 @@ fn the_table_stands_where_its_page_says() {
         ("FILE", head::FILE),
         ("GENERATION", head::GENERATION),
         ("CHECKSUM", head::CHECKSUM),
+        ("METRICS", head::METRICS),
+        ("METRICS_WORDS", head::METRICS_WORDS),
         ("MASK", head::MASK),
         ("INDEX", head::INDEX),
         ("DATA", head::DATA),
@@ -158,6 +160,32 @@ fn every_counter_is_described_in_its_place() {
         section(&page, "COUNTERS").lines().filter_map(|line| line.strip_prefix(".It Cm ")).collect();
     let ours: Vec<&str> = hither_table::Counter::ALL.iter().map(|counter| counter.name()).collect();
     assert_eq!(described, ours);
+}
+
+/// hither-metrics(7) has each metric with its type, unit and labels, in the order of the text, and each
+/// label and counter by its name.
+#[test]
+fn every_metric_is_described_and_every_described_one_exists() {
+    let page = page("hither-metrics.7");
+    let metrics = section(&page, "METRICS");
+    let described: Vec<(String, &str)> = metrics
+        .split("\n.It Cm ")
+        .skip(1)
+        .map(|entry| {
+            let (heading, text) = entry.split_once('\n').expect("lines");
+            (heading.replace(" No ", " "), text)
+        })
+        .collect();
+    let headings: Vec<&str> = described.iter().map(|(heading, _)| heading.as_str()).collect();
+    assert_eq!(headings, hither::ctl::metric_headings());
+    for (heading, text) in &described {
+        let explained = text.lines().filter(|line| line.len() > 3 && !line.starts_with('.')).count();
+        assert!(explained > 0, "{heading} has no description");
+    }
+    let words: BTreeSet<&str> = metrics.split(|c: char| !(c.is_ascii_lowercase() || c == '_')).collect();
+    for counter in hither_table::Counter::ALL {
+        assert!(words.contains(counter.name()), "no metric of the counter {}", counter.name());
+    }
 }
 
 #[test]

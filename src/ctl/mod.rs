@@ -7,6 +7,7 @@ mod doctor;
 mod entry;
 mod explain;
 mod files;
+mod metrics;
 mod nss;
 mod nsswitch;
 mod present;
@@ -81,6 +82,18 @@ enum Verb {
     Verify,
     /// Show the daemon's counters, which are in the table.
     Stats,
+    /// Print metrics for Prometheus, from the table alone, also while the daemon hangs.
+    Metrics {
+        /// The format of the text.
+        #[arg(long, value_name = "FORMAT", default_value = "openmetrics")]
+        format: metrics::Format,
+        /// Replace this file instead, in the format of Prometheus, as node_exporter reads it.
+        #[arg(long, value_name = "FILE", conflicts_with = "format")]
+        textfile: Option<PathBuf>,
+        /// Answer one HTTP request on the socket that is standard input.
+        #[arg(long, hide = true, conflicts_with_all = ["format", "textfile"])]
+        http: bool,
+    },
     /// Show the state of the daemon, the sorter and the upstreams.
     Status,
     /// Make the daemon read its configuration again, and wait until it is in force.
@@ -248,6 +261,12 @@ pub fn command() -> clap::Command {
     Args::command()
 }
 
+/// The headings of all metrics as hither-metrics(7) has them: name, type, unit and labels.
+#[must_use]
+pub fn metric_headings() -> Vec<String> {
+    metrics::headings()
+}
+
 /// Runs the program `hitherctl`.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -261,6 +280,13 @@ pub fn run() -> ExitCode {
         Verb::Dump => read::dump(&context, &mut out),
         Verb::Verify => read::verify(&context, &mut out),
         Verb::Stats => read::stats(&context, &mut out),
+        Verb::Metrics { http: true, .. } => metrics::metrics(&context, &mut out, &metrics::Target::Client),
+        Verb::Metrics { textfile: Some(path), .. } => {
+            metrics::metrics(&context, &mut out, &metrics::Target::File(&path))
+        }
+        Verb::Metrics { format, .. } => {
+            metrics::metrics(&context, &mut out, &metrics::Target::Output(format))
+        }
         Verb::Status => ask::status(&context, &mut out),
         Verb::Reload { begun } => ask::reload(&context, &mut out, begun),
         Verb::Flush { names } => ask::flush(&context, &mut out, &names),

@@ -267,6 +267,18 @@ impl Reader {
         self.peek(head::GENERATION)
     }
 
+    /// The ABI of the writer: the major version in the upper half, the minor version in the lower half.
+    #[must_use]
+    pub fn abi(&self) -> u64 {
+        self.peek(head::ABI)
+    }
+
+    /// The size of the table in octets.
+    #[must_use]
+    pub fn size_octets(&self) -> u64 {
+        ((self.plan.data + self.plan.lines * LINE) * size_of::<u64>()) as u64
+    }
+
     /// The last version published.
     #[must_use]
     pub fn version(&self) -> u64 {

@@ -4,7 +4,7 @@
 """
 import ctypes, json, os, pathlib, re, socket, subprocess, sys, time
 
-from common import UNITS, check, configure, ctl, dig, main, prop, run, stats, until
+from common import OFF, UNITS, check, configure, ctl, dig, main, prop, run, stats, until
 
 DEBS = pathlib.Path("/debs")
 RATE, SECONDS = 1000, 10
@@ -63,10 +63,13 @@ def install():
     print(f"        {done - begin:.2f} s to install, then {end - done:.3f} s to the first answer")
     check("the first answer takes less than two seconds", end - done < 2)
     brought = [os.path.basename(path) for path in files() if "/systemd/system/" in path]
-    check("the package contains the units", sorted(brought) == sorted(UNITS), brought)
+    check("the package contains the units", sorted(brought) == sorted(UNITS + OFF), brought)
     for unit in UNITS:
         state = (prop(unit, "UnitFileState"), prop(unit, "ActiveState"))
         check(f"{unit} is enabled and active", state == ("enabled", "active"), state)
+    for unit in OFF:
+        state = prop(unit, "UnitFileState")
+        check(f"{unit} is off", state in ("disabled", "static") and (unit.endswith("@.service") or prop(unit, "ActiveState") == "inactive"), state)
     failed = run("systemctl", "--failed", "--no-legend", "--plain").stdout
     check("no unit has failed", "hither" not in failed, failed)
     check("both users exist", run("id", "hither").returncode == 0 and run("id", "hither-sorter").returncode == 0)
@@ -112,7 +115,9 @@ def remove():
     check("the package has files", "/usr/sbin/hitherd" in gone, gone)
     before = NSSWITCH.read_bytes()
     check("enable-nss adds the module", ctl("enable-nss").returncode == 0 and b"hither" in NSSWITCH.read_bytes())
+    run("systemctl", "start", "hither-metrics.socket")
     dpkg("-r", "hither")
+    check("a removal stops the metrics socket", prop("hither-metrics.socket", "ActiveState") == "inactive", prop("hither-metrics.socket", "ActiveState"))
     check("a removal restores nsswitch.conf", NSSWITCH.read_bytes() == before, NSSWITCH.read_text())
     left = [path for path in gone if os.path.lexists(path)]
     check("its files are gone", not left, left)

@@ -82,6 +82,8 @@ PROBES = {
     "ProtectKernelTunables: has /proc/sys to write to": lambda: read_only("/proc/sys/net"),
     "ProtectControlGroups: has control groups to write to": lambda: read_only("/sys/fs/cgroup"),
     "PrivateIPC: shares the host's IPC": lambda: namespace("ipc"),
+    "PrivateNetwork: shares the host's network": lambda: namespace("net"),
+    "ProcSubset: reads what is of no process": lambda: pathlib.Path("/proc/meminfo").read_text(),
     "ProtectHostname: shares the host's name": lambda: namespace("uts"),
     "RestrictAddressFamilies: asks for AF_PACKET": lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close(),
     "RestrictAddressFamilies: asks for AF_ALG": lambda: socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET).close(),

@@ -1,8 +1,8 @@
-"""The sandbox: each hardening directive of both services, probed from inside. Each probe also runs without the sandbox, to show that a denial is
+"""The sandbox: each hardening directive of all services, probed from inside, and the scrapes of the metrics socket. Each probe also runs without the sandbox, to show that a denial is
 the effect of the directive and not of the container. Directives without a probe are listed with the reason."""
-import json, os, pathlib, re, shutil, struct
+import http.client, json, os, pathlib, re, shutil, socket, struct, time
 
-from common import UNITS, check, main, prepare, prop, run, skip, version
+from common import OFF, UNITS, check, configure, journal, main, prepare, prop, run, skip, until, version
 
 # Directives without a probe, and why.
 UNTRIED = {
@@ -23,7 +23,7 @@ UNTRIED = {
 # Directives that are not hardening.
 OTHER = set("""Type NotifyAccess ExecStart ExecReload Sockets Restart RestartSec RestartSteps RestartMaxDelaySec TimeoutStartSec TimeoutStopSec
 WatchdogSec User Group RuntimeDirectory RuntimeDirectoryMode RuntimeDirectoryPreserve ReadWritePaths LoadCredential
-Environment""".split())
+Environment DynamicUser SupplementaryGroups StandardInput StandardOutput StandardError LogLevelMax SyslogLevel RuntimeMaxSec""".split())
 
 
 def directives(unit):
@@ -61,9 +61,12 @@ def probe(unit, sandboxed):
     kept = [line for line in body.splitlines() if re.match("[A-Za-z]+=", line) and line.split("=")[0] not in OTHER - {"User", "Group"}]
     if not sandboxed:
         kept = [line for line in kept if line.split("=")[0] in ("User", "Group")]
+    if "DynamicUser=yes" in body:
+        # It implies a part of the sandbox, which would hide what the directives do.
+        kept.append("User=hither")
     out, err = pathlib.Path("/run/probe.out"), pathlib.Path("/run/probe.err")
-    name = f"probe-{'in' if sandboxed else 'out'}-{unit}"
-    namespaces = [f"Environment=HOST_{kind.upper()}={os.stat(f'/proc/1/ns/{kind}').st_ino}" for kind in ("ipc", "uts")]
+    name = f"probe-{'in' if sandboxed else 'out'}-{unit.replace('@', '')}"
+    namespaces = [f"Environment=HOST_{kind.upper()}={os.stat(f'/proc/1/ns/{kind}').st_ino}" for kind in ("ipc", "net", "uts")]
     pathlib.Path(f"/run/systemd/system/{name}").write_text("\n".join([
         "[Service]", "Type=oneshot", "ExecStart=/usr/bin/python3 -B /src/systemd/probes.py", f"StandardOutput=truncate:{out}",
         f"StandardError=truncate:{err}", "LimitRTPRIO=10", *namespaces, *kept, *(["ExecPaths=/usr/bin"] if sandboxed else [])]) + "\n")
@@ -102,10 +105,14 @@ def sorter():
     hardening("hither-sorter.service")
 
 
+def metrics_service():
+    hardening("hither-metrics@.service")
+
+
 def verify():
-    done = run("systemd-analyze", "verify", "--man=no", *UNITS)
+    done = run("systemd-analyze", "verify", "--man=no", *UNITS, *OFF)
     check(f"systemd-analyze verify is clean on {version()}", done.returncode == 0 and not [line for line in done.stderr.splitlines() if "hither" in line], done.stderr)
-    for unit in ("hitherd.service", "hither-sorter.service"):
+    for unit in ("hitherd.service", "hither-sorter.service", "hither-metrics@1.service"):
         out = run("systemd-analyze", "security", "--no-pager", unit).stdout
         score = re.search(r"Overall exposure level for \S+: ([0-9.]+)", out)
         check(f"exposure of {unit} is at most 1.1", score is not None and float(score[1]) <= 1.1, out[-300:])
@@ -130,4 +137,51 @@ def process():
         check(f"{unit}: the journal has no refused operation", "Operation not permitted" not in text and "Permission denied" not in text, text)
 
 
-main(prepare, verify, process, scene, daemon, sorter)
+def scrape(path="/metrics", **fields):
+    """The status and the text of a response of the metrics socket."""
+    client = http.client.HTTPConnection("127.0.0.1", 9953, timeout=20)
+    client.request("GET", path, headers=fields)
+    response = client.getresponse()
+    return response.status, response.read().decode()
+
+
+def scrapes():
+    check("the metrics socket is off", prop("hither-metrics.socket", "UnitFileState") == "disabled" and prop("hither-metrics.socket", "ActiveState") == "inactive")
+    done = run("systemctl", "enable", "--now", "hither-metrics.socket")
+    check("it can be enabled", done.returncode == 0, done.stderr)
+    status, text = scrape()
+    check("a scrape gets the metrics", status == 200 and "\nhither_up 1\n" in text and "hither_publishes_total" in text, (status, text[:300], journal("hither-metrics@*")))
+    status, text = scrape(Accept="application/openmetrics-text; version=1.0.0")
+    check("OpenMetrics for those who ask for it", status == 200 and text.endswith("# EOF\n"), text[-100:])
+    check("nothing else is served", scrape("/")[0] == 404)
+    times = []
+    for _ in range(20):
+        begin = time.monotonic()
+        scrape()
+        times.append((time.monotonic() - begin) * 1000)
+    print(f"        a scrape takes {sorted(times)[10]:.1f} ms in the middle, {min(times):.1f} ms at least, {max(times):.1f} ms at most")
+    left = lambda: run("systemctl", "list-units", "--all", "--no-legend", "--plain", "hither-metrics@*").stdout
+    check("no instance is left behind", until(lambda: not left()), left())
+    check("the journal has no lines about scrapes", journal("hither-metrics@*") == "", journal("hither-metrics@*"))
+    for mode, wanted in (("0640", 200), ("0600", 503)):
+        configure("20", f'[table]\nmode = "{mode}"\n')
+        run("systemctl", "restart", "hitherd.service")
+        status, text = scrape()
+        check(f"with table.mode {mode} a scrape gets status {wanted}", status == wanted, (status, text[:300]))
+    check("and the journal has the reason", until(lambda: "Permission denied" in journal("hither-metrics@*")), journal("hither-metrics@*"))
+    configure("20", "").unlink()
+    # More clients than may be served at once, none of which says anything.
+    silent = [socket.create_connection(("127.0.0.1", 9953)) for _ in range(40)]
+    check("clients that say nothing do not close the socket", until(lambda: prop("hither-metrics.socket", "NAccepted") > "0") and prop("hither-metrics.socket", "ActiveState") == "active")
+    check("there are at most 16 processes for them", int(prop("hither-metrics.socket", "NConnections")) <= 16, prop("hither-metrics.socket", "NConnections"))
+    check("they are let go", until(lambda: prop("hither-metrics.socket", "NConnections") == "0", 20), left())
+    [one.close() for one in silent]
+    run("systemctl", "stop", "hitherd.socket", "hitherd.service")
+    status, text = scrape()
+    check("a stopped hitherd is down", status == 200 and "\nhither_up 0\n" in text, (status, text[:300]))
+    failed = run("systemctl", "--failed", "--no-legend", "--plain").stdout
+    check("no scrape has failed", "hither-metrics" not in failed, failed)
+    run("systemctl", "disable", "--now", "hither-metrics.socket")
+
+
+main(prepare, verify, process, scene, daemon, sorter, metrics_service, scrapes)
