@@ -17,7 +17,7 @@ const LARGER: [(&str, &str, usize, &str); 14] = [
     ("src/rounds/resolver.rs", "Rounds", 16, "the core"),
     ("src/rounds/round.rs", "Round", 21, "the core"),
     ("src/rounds/settings.rs", "Settings", 20, "the keys of [round], [cache] and [limits] in hither.toml"),
-    ("src/rounds/shared.rs", "Shared", 17, "the core"),
+    ("src/rounds/shared.rs", "Shared", 18, "the core"),
     ("src/rounds/upstream.rs", "Upstream", 21, "the core"),
     ("tests/sim/oracle/known.rs", "Known", 17, "the oracle's model of the core's rounds on one question"),
     ("tests/sim/oracle/known.rs", "SeenRound", 13, "the oracle's model of one round of the core"),

@@ -1,12 +1,12 @@
 //! Messages between the sorter and the daemon. Both are strict: the two are always of one version.
 
 use crate::{Explain, Explained};
-use hither_table::Trust;
+use hither_table::{ProbeMethod, ProbeOutcome, Trust};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// The version of these messages; a sorter of another version is refused.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// A message from the sorter.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -24,10 +24,30 @@ pub enum SorterMessage {
     /// What it knows of the addresses of a set.
     Explained(Explained),
     /// How much the sorter has done.
-    Stats {
-        /// Probes sent since the sorter's start.
-        probes: u64,
-    },
+    Stats(SorterCounts),
+}
+
+/// What the sorter has done since its start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SorterCounts {
+    /// Probes that were sent.
+    pub sent: u64,
+    /// Results of probes by [`ProbeMethod`] and [`ProbeOutcome`].
+    pub probes: [[u64; ProbeOutcome::ALL.len()]; ProbeMethod::ALL.len()],
+    /// Handshakes that ended, by [`Trust`].
+    pub verdicts: [u64; Trust::ALL.len()],
+}
+
+impl SorterCounts {
+    /// The sums of both.
+    #[must_use]
+    pub fn plus(mut self, other: &SorterCounts) -> SorterCounts {
+        let own = self.probes.iter_mut().flatten().chain(&mut self.verdicts).chain([&mut self.sent]);
+        let others = other.probes.iter().flatten().chain(&other.verdicts).chain([&other.sent]);
+        own.zip(others).for_each(|(own, other)| *own = own.saturating_add(*other));
+        self
+    }
 }
 
 /// An order for one address set.

@@ -13,7 +13,7 @@ use hither_rounds::{
     Action, Answer, AttemptId, ClientId, Explained, Failure, Input, Note, OrderResult, PlacedQuery, Question,
     Rounds, Routes, SenderId, Server, Settings, Transport, Upkeep,
 };
-use hither_table::{Counters, Monotonic, Place, Withheld, Writer};
+use hither_table::{AnswerSource, Counters, HandshakeCounts, Monotonic, Place, Withheld, Writer};
 use hither_wire::query::Query;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -25,6 +25,14 @@ pub(crate) struct Sending {
     pub server: Server,
     pub transport: Transport,
     pub octets: Rc<[u8]>,
+}
+
+/// A reply of the core to a client.
+#[derive(Clone, Debug)]
+pub(crate) struct Replying {
+    pub client: ClientId,
+    pub answer: Answer,
+    pub source: AnswerSource,
 }
 
 /// Executes the actions of the core. It never calls the core: failures are returned.
@@ -43,7 +51,7 @@ pub(crate) trait Outputs {
 
     /// Sends the reply to a client. If its connection turns out to have ended, returns the other
     /// clients on it.
-    fn reply(&mut self, now: Monotonic, rounds: &Rounds, client: ClientId, answer: Answer) -> Vec<ClientId>;
+    fn reply(&mut self, now: Monotonic, rounds: &Rounds, reply: Replying) -> Vec<ClientId>;
 
     /// Sends the outcome of an order to its sender.
     fn order_result(&mut self, sender: SenderId, result: OrderResult);
@@ -134,8 +142,8 @@ impl Core {
                 }
                 Action::Resend { attempt, octets } => outputs.resend(attempt, &octets),
                 Action::Close { attempt, linger } => outputs.close(now, attempt, linger),
-                Action::Reply { client, answer } => {
-                    let gone = outputs.reply(now, &self.rounds, client, answer);
+                Action::Reply { client, answer, source } => {
+                    let gone = outputs.reply(now, &self.rounds, Replying { client, answer, source });
                     self.undone.extend(gone.into_iter().map(|client| Undone::ClientGone { client }));
                 }
                 Action::OrderResult { sender, result } => outputs.order_result(sender, result),
@@ -152,6 +160,19 @@ impl Core {
     /// The counters of the core; the daemon's parts add their own.
     pub fn counters(&mut self) -> &mut Counters {
         self.rounds.counters()
+    }
+
+    /// Writes upstreams that have changed into the metrics, or all. See [`Rounds::record_upstreams`].
+    pub fn record_upstreams(
+        &mut self,
+        now: Monotonic,
+        all: bool,
+        handshakes: impl FnMut(&Server) -> HandshakeCounts,
+    ) {
+        if all {
+            self.rounds.note_upstreams_changed();
+        }
+        self.rounds.record_upstreams(now, handshakes);
     }
 
     /// The table, for everything but publishing.
@@ -233,9 +254,9 @@ mod tests {
             self.done.push("close".to_owned());
         }
 
-        fn reply(&mut self, _: Monotonic, _: &Rounds, client: ClientId, _: Answer) -> Vec<ClientId> {
-            self.done.push(format!("reply {}", client.0));
-            self.replied.push(client);
+        fn reply(&mut self, _: Monotonic, _: &Rounds, reply: Replying) -> Vec<ClientId> {
+            self.done.push(format!("reply {}", reply.client.0));
+            self.replied.push(reply.client);
             std::mem::take(&mut self.on_connection)
         }
 

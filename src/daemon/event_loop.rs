@@ -9,6 +9,7 @@ mod encrypted;
 mod host_names;
 mod inputs;
 mod local_requests;
+mod metrics;
 mod outputs;
 mod persisting;
 mod reloading;
@@ -194,6 +195,9 @@ impl Daemon {
     fn begin(&mut self, encrypted: Vec<EndpointSetup>) {
         let stored_s = persist::newest_time_s(self.reload.config());
         self.upstreams.encrypted().note_stored_time(stored_s);
+        let recorder = self.core.rounds().recorder();
+        recorder.started(self.housekeeping.started);
+        recorder.awake(self.housekeeping.started);
         self.set_encrypted(encrypted, now());
         let shown = self.clients.addresses().iter().find(|a| a.port() != 0).copied();
         self.core.table().set_dns_address(shown);
@@ -232,7 +236,9 @@ impl Daemon {
         self.report_ready();
         let mut events = Events::with_capacity(EVENTS_PER_POLL_MAX);
         while !self.ending.stop && !self.is_drained() {
-            let timeout = self.has_more().then_some(Duration::ZERO);
+            let has_more = self.has_more();
+            self.note_sleep(has_more);
+            let timeout = has_more.then_some(Duration::ZERO);
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => {
                     return Err(format!("cannot wait for events: {error}"));
@@ -287,6 +293,7 @@ impl Daemon {
     fn publish_counters(&mut self, now: Monotonic) {
         let counters = self.counters();
         self.core.table().set_counters(&counters);
+        self.publish_metrics(now);
         if now >= self.housekeeping.clocks_at {
             self.housekeeping.clocks_at = now.plus(COMPARE_CLOCKS_EVERY);
             self.core.table().note_clocks();

@@ -105,6 +105,12 @@ impl Alarm {
         Ok(())
     }
 
+    /// When the alarm rings; `None` if it is not set.
+    #[must_use]
+    pub fn time(&self) -> Option<Monotonic> {
+        self.set
+    }
+
     /// Notes that the alarm rang, so that it can be set again.
     pub fn ack(&mut self) {
         let mut count = [0; 8];

@@ -4,7 +4,7 @@ use crate::ids::{AttemptId, ClientId, SenderId, UpstreamId};
 use crate::reply::Answer;
 use crate::saved_set::Restored;
 use crate::server::{Server, Transport};
-use hither_table::Monotonic;
+use hither_table::{AnswerSource, Monotonic};
 use hither_wire::name::Name;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -48,6 +48,8 @@ pub enum Action {
         client: ClientId,
         /// The answer to compose the reply from.
         answer: Answer,
+        /// Where the answer came from, for the metrics.
+        source: AnswerSource,
     },
     /// The outcome of an `Input::Order`.
     OrderResult {

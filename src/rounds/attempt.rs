@@ -123,7 +123,7 @@ pub(crate) fn send(shared: &mut Shared, plan: &Plan<'_>) -> Option<Attempt> {
     let dns_id = (shared.random)().to_be_bytes();
     let dns_id = u16::from_be_bytes([dns_id[3], dns_id[4]]);
     let mode = plan.mode;
-    let upstream = shared.upstreams.get_mut(usize::from(mode.upstream.0))?;
+    let upstream = shared.upstream(mode.upstream)?;
     upstream.note_query(now, mode.transport == mode.own);
     let (server, wait, early) = (upstream.server, upstream.resend_after(), upstream.early_after());
     debug_assert_eq!(server.transport, mode.own, "the mode is that of another upstream");
@@ -291,12 +291,31 @@ impl Attempt {
         }
     }
 
+    /// The times that a response at `now` shows.
+    pub fn response_time(&self, now: Monotonic) -> ResponseTime {
+        ResponseTime { rtt: self.rtt(now), waited: now.since(self.sent) }
+    }
+
+    /// The time of a response from which no round-trip time is learned.
+    pub fn untimed(&self, now: Monotonic) -> ResponseTime {
+        ResponseTime { rtt: None, waited: now.since(self.sent) }
+    }
+
     /// The round-trip time that a response at `now` shows. `None` where it is unclear which datagram it
     /// responds to (Karn's rule, RFC 6298 section 3), or where a handshake is part of the time that
     /// other queries to the upstream do not have.
-    pub fn rtt(&self, now: Monotonic) -> Option<Duration> {
+    fn rtt(&self, now: Monotonic) -> Option<Duration> {
         (self.resent == 0 && !self.repeated && self.is_by_own_transport()).then(|| now.since(self.sent))
     }
+}
+
+/// How long a response took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ResponseTime {
+    /// The round-trip time, if it shows one.
+    pub rtt: Option<Duration>,
+    /// The time since the query was first sent.
+    pub waited: Duration,
 }
 
 /// The denial of a query in mixed case, while a query in lower case checks it.

@@ -8,7 +8,7 @@ mod local_names;
 
 use hither_answers::Stored;
 use hither_local::LocalAnswer;
-use hither_table::{Family, FamilyView, Monotonic, Negative, Record, Withheld};
+use hither_table::{AnswerSource, Family, FamilyView, Monotonic, Negative, Record, Withheld};
 use hither_wire::{
     codes::{Rcode, Rtype},
     compose::{Composer, Owner, flags},
@@ -60,6 +60,18 @@ pub enum Answer {
 impl Answer {
     pub(crate) fn stored(stored: &Arc<Stored>) -> Answer {
         Answer::of(Arc::clone(stored), None)
+    }
+
+    /// Where the answer came from, if it is the same for a hit and for a round.
+    pub(crate) fn source(&self) -> Option<AnswerSource> {
+        match self {
+            Answer::Record { stale_ttl_s: Some(_), .. } | Answer::Stored { stale_ttl_s: Some(_), .. } => {
+                Some(AnswerSource::Stale)
+            }
+            Answer::Local(_) => Some(AnswerSource::Local),
+            Answer::Empty { .. } => Some(AnswerSource::Failure),
+            Answer::Record { .. } | Answer::Stored { .. } | Answer::Filtered { .. } => None,
+        }
     }
 
     pub(crate) fn of(stored: Arc<Stored>, stale_ttl_s: Option<u32>) -> Answer {

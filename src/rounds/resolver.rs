@@ -35,6 +35,7 @@ use crate::resolver::restore::{FromBefore, Restoring};
 use crate::resolver::review::Review;
 use crate::round::Round;
 use crate::routes::{Groups, Routes};
+use crate::server::Server;
 use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::table_upkeep::Upkeep;
@@ -42,7 +43,7 @@ use crate::trace::{Refused, Trace, Traces};
 use crate::upstream::{Upstream, UpstreamReport};
 use crate::waiting_clients::Waiting;
 use hither_answers::Answers;
-use hither_table::{Counter, Counters, Monotonic, Reader, Snapshot, Writer};
+use hither_table::{Counter, Counters, HandshakeCounts, Monotonic, Reader, Recorder, Snapshot, Writer};
 use hither_wire::name::Name;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -100,6 +101,7 @@ impl Rounds {
             now: Monotonic(0),
             settings,
             upstreams: routes.all().into_iter().map(Upstream::new).collect(),
+            has_changed_upstreams: true,
             groups: Groups::new(routes),
             local: Arc::default(),
             writer,
@@ -276,6 +278,37 @@ impl Rounds {
     #[must_use]
     pub fn upstreams(&self, now: Monotonic) -> Vec<UpstreamReport> {
         self.shared.upstreams.iter().map(|upstream| upstream.report(now)).collect()
+    }
+
+    /// Writes the counts and the state of each upstream that has changed since the last call into the
+    /// metrics. `handshakes` gives what the shell knows of an encrypted one.
+    pub fn record_upstreams(
+        &mut self,
+        now: Monotonic,
+        mut handshakes: impl FnMut(&Server) -> HandshakeCounts,
+    ) {
+        if !std::mem::take(&mut self.shared.has_changed_upstreams) {
+            return;
+        }
+        let Shared { upstreams, writer, .. } = &mut self.shared;
+        let recorder = writer.recorder();
+        for (n, upstream) in upstreams.iter_mut().enumerate() {
+            if std::mem::take(&mut upstream.has_changed) {
+                recorder.set_upstream(n, &upstream.counts, &upstream.gauges(now, &mut handshakes));
+            }
+        }
+    }
+
+    /// Lets [`Rounds::record_upstreams`] write all upstreams.
+    pub fn note_upstreams_changed(&mut self) {
+        self.shared.has_changed_upstreams = true;
+        self.shared.upstreams.iter_mut().for_each(|upstream| upstream.has_changed = true);
+    }
+
+    /// The metrics in the table, for the shell to add its own.
+    #[must_use]
+    pub fn recorder(&self) -> Recorder<'_> {
+        self.shared.writer.recorder()
     }
 
     /// The trace of the live round for a question, else of the latest round for it.

@@ -17,7 +17,7 @@ use crate::upstream::Upstream;
 use crate::waiting_clients::Waiting;
 use hither_answers::Answers;
 use hither_local::Local;
-use hither_table::{Counter, Counters, Family, Monotonic, Snapshot, Writer};
+use hither_table::{AnswerSource, Counter, Counters, Family, Monotonic, Snapshot, UpstreamFailure, Writer};
 use hither_wire::name::Name;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     pub now: Monotonic,
     pub settings: Settings,
     pub upstreams: Vec<Upstream>,
+    /// Whether one of them has changed since the shell has looked.
+    pub has_changed_upstreams: bool,
     pub groups: Groups,
     /// The names that are answered locally.
     pub local: Arc<Local>,
@@ -60,7 +62,16 @@ impl Shared {
     }
 
     pub fn upstream(&mut self, id: UpstreamId) -> Option<&mut Upstream> {
-        self.upstreams.get_mut(usize::from(id.0))
+        let upstream = self.upstreams.get_mut(usize::from(id.0))?;
+        (self.has_changed_upstreams, upstream.has_changed) = (true, true);
+        Some(upstream)
+    }
+
+    /// Counts an attempt without a useful response.
+    pub fn count_failure(&mut self, id: UpstreamId, kind: UpstreamFailure) {
+        if let Some(upstream) = self.upstream(id) {
+            upstream.counts.note_failure(kind);
+        }
     }
 
     /// The upstreams of a name.
@@ -77,10 +88,17 @@ impl Shared {
             .all(|upstream| upstream.is_down(now))
     }
 
-    /// Replies to a client, once: the client is removed.
+    /// Replies to a client, once: the client is removed. The answer is that of a round, unless it says
+    /// itself where it came from.
     pub fn reply(&mut self, client: ClientId, answer: Answer) {
+        self.reply_from(AnswerSource::Round, client, answer);
+    }
+
+    /// [`Shared::reply`] by an answer from a source.
+    pub fn reply_from(&mut self, source: AnswerSource, client: ClientId, answer: Answer) {
         self.clients.remove(client);
+        let source = answer.source().unwrap_or(source);
         let answer = self.filtered(answer);
-        self.actions.push_back(Action::Reply { client, answer });
+        self.actions.push_back(Action::Reply { client, answer, source });
     }
 }

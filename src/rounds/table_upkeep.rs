@@ -1,6 +1,6 @@
 //! The shell's access to the table: everything but publishing, which the core alone does (I7).
 
-use hither_table::{Adopted, Counters, Geometry, Held, Monotonic, ShareError, StaleTime, Writer};
+use hither_table::{Adopted, Counters, Geometry, Held, Monotonic, Recorder, ShareError, StaleTime, Writer};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -75,6 +75,12 @@ impl<'w> Upkeep<'w> {
     /// Shows the counters to readers.
     pub fn set_counters(&self, counters: &Counters) {
         self.0.set_counters(counters);
+    }
+
+    /// The metrics, for the shell to write its own.
+    #[must_use]
+    pub fn recorder(&self) -> Recorder<'_> {
+        self.0.recorder()
     }
 
     /// Shows readers the address at which the daemon answers DNS queries.

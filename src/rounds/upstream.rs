@@ -16,7 +16,7 @@ use crate::settings::RESPONSES_COUNTED_MAX;
 use crate::upstream::case_0x20::Letters;
 use crate::upstream::cookie::Cookie;
 use crate::upstream::habits::Strange;
-use hither_table::Monotonic;
+use hither_table::{Monotonic, UpstreamCounts};
 use std::time::Duration;
 
 /// Failures in a row after which an upstream is down. One lost datagram does not suffice.
@@ -77,8 +77,9 @@ pub(crate) struct Upstream {
     /// Responses that are counted for early retransmissions, at most [`RESPONSES_COUNTED_MAX`].
     saved: u8,
     pub cookie: Cookie,
-    pub queries: u64,
-    pub answers: u64,
+    pub counts: UpstreamCounts,
+    /// Whether something has changed since the shell has looked.
+    pub has_changed: bool,
 }
 
 impl Upstream {
@@ -103,8 +104,8 @@ impl Upstream {
             unanswered: 0,
             saved: RESPONSES_COUNTED_MAX,
             cookie: Cookie::default(),
-            queries: 0,
-            answers: 0,
+            counts: UpstreamCounts::default(),
+            has_changed: true,
         }
     }
 
@@ -116,7 +117,8 @@ impl Upstream {
     /// Notes a query; `is_first`: it does not follow a response to the same question, as a query over TCP
     /// follows one by UDP. Only such a query counts as unanswered.
     pub fn note_query(&mut self, now: Monotonic, is_first: bool) {
-        self.queries += 1;
+        self.counts.queries += 1;
+        self.has_changed = true;
         if !is_first {
             return;
         }
@@ -155,8 +157,8 @@ impl Upstream {
     /// counts are kept.
     pub fn forget_reach(&mut self) {
         let fresh = Self::new(self.server);
-        let Self { rtt, saved, queries, answers, .. } = *self;
-        *self = Self { rtt, saved, queries, answers, ..fresh };
+        let Self { rtt, saved, counts, .. } = *self;
+        *self = Self { rtt, saved, counts, ..fresh };
     }
 
     /// Notes a response. `useful`: its RCODE is no error.
@@ -169,7 +171,7 @@ impl Upstream {
                 }
             });
         }
-        self.answers += 1;
+        self.counts.answers += 1;
         self.saved = (self.saved + 1).min(RESPONSES_COUNTED_MAX);
         self.lame = if useful { 0 } else { self.lame.saturating_add(1) };
         self.failures = 0;

@@ -1,8 +1,11 @@
 //! The connection with the daemon: orders go out, replies come in. It is opened again when it breaks.
 
+use super::counts::Counts;
+use super::prober::Report;
 use crate::logging::Event;
 use hither_control::{
-    Explain, MESSAGE_MAX, SORTER_SOCKET, SorterMessage, SorterReply, VERSION, decode, encode, socket_paths,
+    Explain, MESSAGE_MAX, SORTER_SOCKET, SorterCounts, SorterMessage, SorterReply, VERSION, decode, encode,
+    socket_paths,
 };
 use hither_net::seqpacket::Connection;
 use hither_table::Monotonic;
@@ -41,8 +44,8 @@ pub(super) struct DaemonConnection {
     is_full: bool,
     /// A reply could not be read. That is logged once a connection.
     has_logged_unreadable: bool,
-    /// The number of probes in the last statistics that were sent.
-    reported_probes: u64,
+    /// What this process has done.
+    counts: Counts,
     /// Kinds of probes that cannot be sent on this host.
     lacks: Vec<String>,
     pause: Duration,
@@ -64,7 +67,7 @@ impl DaemonConnection {
             connection: None,
             is_full: false,
             has_logged_unreadable: false,
-            reported_probes: 0,
+            counts: Counts::default(),
             lacks,
             pause: PAUSE_MIN,
             connected_at: now,
@@ -113,6 +116,7 @@ impl DaemonConnection {
                 self.connection = Some(connection);
                 self.connected_at = now;
                 (self.is_full, self.has_logged_unreadable) = (false, false);
+                self.counts.reported = SorterCounts::default();
                 let hello = SorterMessage::Hello { version: VERSION, lacks: self.lacks.clone() };
                 self.send(&hello, now) == Sent::Yes
             }
@@ -129,13 +133,20 @@ impl DaemonConnection {
         }
     }
 
-    /// Reports the number of probes sent, if it has changed.
-    pub fn report_probes(&mut self, probes: u64, now: Monotonic) {
-        if probes != self.reported_probes
+    /// Counts what a probe has shown.
+    pub fn note(&mut self, report: &Report) {
+        self.counts.note(report);
+    }
+
+    /// Reports what this process has done, if that has changed.
+    pub fn report_counts(&mut self, sent: u64, now: Monotonic) {
+        self.counts.all.sent = sent;
+        let counts = self.counts.all;
+        if counts != self.counts.reported
             && self.accepts()
-            && self.send(&SorterMessage::Stats { probes }, now) == Sent::Yes
+            && self.send(&SorterMessage::Stats(counts), now) == Sent::Yes
         {
-            self.reported_probes = probes;
+            self.counts.reported = counts;
         }
     }
 

@@ -214,7 +214,7 @@ impl Sorter {
         self.send_orders(now);
         self.answer_daemon(now);
         self.supervision.take_turn(now);
-        self.daemon.report_probes(self.prober.sent, now);
+        self.daemon.report_counts(self.prober.sent, now);
         self.set_alarm(now);
     }
 
@@ -236,6 +236,7 @@ impl Sorter {
     }
 
     fn take_report(&mut self, report: Report, now: Monotonic) {
+        self.daemon.note(&report);
         match report {
             Report::Measured(probe, result) => {
                 if self.choice.probe_ended(probe, result, now) {

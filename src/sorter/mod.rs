@@ -3,6 +3,7 @@
 //! It reads the table like any other process and decides nothing but the order: the worst that it
 //! can do is a bad permutation of the right set.
 
+mod counts;
 mod daemon_connection;
 pub mod echo;
 mod event_loop;

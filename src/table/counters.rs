@@ -104,6 +104,8 @@ counters! {
     RebindingBlocked = "rebinding_blocked",
     /// Replies without the addresses of a family, since the other family is better (`sort.withhold`).
     FamiliesWithheld = "families_withheld",
+    /// Hits whose data was restored from before the last boot, and not renewed since.
+    RestoredHits = "restored_hits",
 }
 
 /// The values of all counters.

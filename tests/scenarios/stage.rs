@@ -158,7 +158,7 @@ impl<'s> Stage<'s> {
                     self.send(attempt, upstream.0.into(), transport == Transport::Tcp, &octets)?;
                 }
                 Action::Close { attempt, .. } => drop(self.open.remove(&attempt)),
-                Action::Reply { client, answer } => self.reply(client, &answer)?,
+                Action::Reply { client, answer, .. } => self.reply(client, &answer)?,
                 Action::OrderResult { result, .. } => {
                     self.order_applied = Some(matches!(result, OrderResult::Applied { .. }))
                 }

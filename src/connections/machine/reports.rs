@@ -70,6 +70,12 @@ impl Machine {
         Some(EndpointReport { connections, waiting, handshakes, pauses_until })
     }
 
+    /// How many handshakes of an endpoint were completed.
+    #[must_use]
+    pub fn handshakes(&self, id: EndpointId) -> Option<Handshakes> {
+        self.endpoints.get(&id).map(|endpoint| endpoint.handshakes)
+    }
+
     /// Counts of events that concern no query, since the start.
     #[must_use]
     pub fn counters(&self) -> Counters {

@@ -110,6 +110,8 @@ metrics! {
         "Replies to other hosts that were dropped or truncated since too many were alike.";
     FAMILIES_WITHHELD: Counter "hither_withheld_families" []
         "Replies without the addresses of a family, since the other one is better.";
+    RESTORED: Counter "hither_restored_hits" []
+        "Hits whose data was restored from before the last boot, and not renewed since.";
     TCP_CLIENTS: Gauge "hither_tcp_clients" []
         "TCP connections of clients now.";
     TCP_DROPPED: Counter "hither_tcp_clients_closed" []
@@ -236,5 +238,6 @@ pub(super) fn place(counter: Counter) -> (&'static Metric, &'static [&'static st
         Counter::AdditionsLeftOut => (&LEFT_OUT, &[]),
         Counter::RebindingBlocked => (&PRIVATE, &[]),
         Counter::FamiliesWithheld => (&FAMILIES_WITHHELD, &[]),
+        Counter::RestoredHits => (&RESTORED, &[]),
     }
 }

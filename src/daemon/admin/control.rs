@@ -5,6 +5,7 @@
 
 use crate::daemon::admin::local_listener::{Accepted, LocalListener, cannot_create_files};
 use crate::daemon::admin::peers::{Peers, Rank};
+use crate::daemon::admin::sorter_counts::SorterTotals;
 use crate::daemon::admin::sorter_order::parse_order;
 use crate::daemon::socket_activation::Inherited;
 use crate::daemon::sources::{Slot, Source};
@@ -16,7 +17,7 @@ use hither_control::{
 };
 use hither_net::seqpacket::{Connection, Peer};
 use hither_rounds::Order;
-use hither_table::Monotonic;
+use hither_table::{Monotonic, SorterMetrics};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use std::io::{self, ErrorKind};
@@ -61,6 +62,7 @@ pub(crate) struct Control {
     /// Connections that have had a reply: their next request may be read.
     replied: Vec<Slot>,
     sorter_status: SorterStatus,
+    sorter_totals: SorterTotals,
     errors: u64,
     sorter_uid: Option<u32>,
     /// Whether any process that can connect to the sorter's socket counts as the sorter.
@@ -95,6 +97,7 @@ impl Control {
             peers: Peers::default(),
             replied: Vec::new(),
             sorter_status: SorterStatus::default(),
+            sorter_totals: SorterTotals::default(),
             errors: 0,
             sorter_uid,
             trusts_sorter_socket,
@@ -119,6 +122,11 @@ impl Control {
     /// The latest report of the sorter.
     pub fn sorter_status(&self) -> &SorterStatus {
         &self.sorter_status
+    }
+
+    /// What all sorters have done, if that has changed since the last call.
+    pub fn take_sorter_metrics(&mut self) -> Option<SorterMetrics> {
+        self.sorter_totals.take_changed()
     }
 
     /// Messages and connections that were refused, since the start.
@@ -194,6 +202,7 @@ impl Control {
                 "process {} is the sorter",
                 process.pid
             );
+            self.sorter_totals.connected(process.pid);
             self.sorter_status =
                 SorterStatus { connected: true, pid: Some(process.pid), ..SorterStatus::default() };
         }
@@ -209,6 +218,7 @@ impl Control {
                 "the sorter, process {}, has disconnected; addresses keep their present order",
                 local.process().pid
             );
+            self.sorter_totals.disconnected();
             self.sorter_status.connected = false;
             self.sorter_status.pid = None;
         }
@@ -289,7 +299,10 @@ impl Control {
                 self.sorter_status.lacks = lacks;
             }
             SorterMessage::Explained(said) => return Message::Explained(Box::new(said)),
-            SorterMessage::Stats { probes } => self.sorter_status.probes = probes,
+            SorterMessage::Stats(counts) => {
+                self.sorter_status.probes = counts.sent;
+                self.sorter_totals.note(counts);
+            }
             SorterMessage::Order(words) => {
                 self.sorter_status.orders += 1;
                 if let Some(order) = parse_order(&words) {

@@ -25,6 +25,7 @@ mod notices;
 mod open_rounds;
 mod operator_query;
 mod peers;
+mod sorter_counts;
 mod sorter_order;
 mod status;
 
@@ -47,7 +48,7 @@ use flushes::Flushes;
 use hints::Hints;
 use hither_control::{Explanation, Response, SorterReply, SorterStatus};
 use hither_rounds::{ClientId, OrderResult, Question, Trace};
-use hither_table::Monotonic;
+use hither_table::{Monotonic, SorterMetrics};
 use mio::Registry;
 use notices::Notices;
 use operator_query::OperatorQueries;
@@ -134,6 +135,11 @@ impl Admin {
     /// The latest report of the sorter.
     pub fn sorter_status(&self) -> &SorterStatus {
         self.control.sorter_status()
+    }
+
+    /// What all sorters have done, if that has changed since the last call.
+    pub fn take_sorter_metrics(&mut self) -> Option<SorterMetrics> {
+        self.control.take_sorter_metrics()
     }
 
     /// The counts for the statistics.

@@ -2,7 +2,7 @@
 //! between them, and sources are served in turn.
 
 use crate::daemon::clients::fair_queue::Queues;
-use hither_rounds::{Answer, ClientId};
+use crate::daemon::core::Replying;
 
 /// Replies of rounds that are sent in one turn. At some 4 microseconds each, a hit waits a millisecond
 /// for them at most.
@@ -19,7 +19,7 @@ pub(crate) const JOINED_MAX: usize = 8 * REPLIES_MAX;
 pub(crate) struct DueReplies {
     /// Replies sent in this turn.
     sent: usize,
-    replies: Queues<(ClientId, Answer)>,
+    replies: Queues<Replying>,
 }
 
 impl DueReplies {
@@ -39,17 +39,17 @@ impl DueReplies {
     }
 
     /// Adds a reply. It is given back if it may be sent at once.
-    pub fn put(&mut self, client: ClientId, answer: Answer) -> Option<(ClientId, Answer)> {
+    pub fn put(&mut self, reply: Replying) -> Option<Replying> {
         if self.sent < REPLIES_MAX && self.is_empty() {
             self.sent += 1;
-            return Some((client, answer));
+            return Some(reply);
         }
-        self.replies.push(client.source(), (client, answer));
+        self.replies.push(reply.client.source(), reply);
         None
     }
 
     /// The next reply to be sent in this turn; `None` ends the turn.
-    pub fn next(&mut self) -> Option<(ClientId, Answer)> {
+    pub fn next(&mut self) -> Option<Replying> {
         let next = if self.sent < REPLIES_MAX { self.replies.pop() } else { None };
         self.sent = if next.is_some() { self.sent + 1 } else { 0 };
         next
@@ -59,12 +59,14 @@ impl DueReplies {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hither_rounds::Source;
+    use hither_rounds::{Answer, ClientId, Source};
+    use hither_table::AnswerSource;
     use hither_wire::codes::Rcode;
 
     pub fn put(due: &mut DueReplies, source: u64, number: u64) -> bool {
         let answer = Answer::Empty { rcode: Rcode::SERVFAIL, ede: None };
-        due.put(ClientId::of(Source::of(source), number), answer).is_some()
+        let (client, source) = (ClientId::of(Source::of(source), number), AnswerSource::Failure);
+        due.put(Replying { client, answer, source }).is_some()
     }
 
     #[test]
@@ -73,7 +75,7 @@ mod tests {
         let at_once = (0..10_000).filter(|n| put(&mut due, 1, *n)).count();
         assert_eq!((at_once, due.next().is_none()), (REPLIES_MAX, true), "a turn is over");
         assert!(!put(&mut due, 2, 0), "no reply overtakes those that are due");
-        let turn: Vec<ClientId> = std::iter::from_fn(|| due.next()).map(|(client, _)| client).collect();
+        let turn: Vec<ClientId> = std::iter::from_fn(|| due.next()).map(|reply| reply.client).collect();
         assert_eq!(turn.len(), REPLIES_MAX);
         assert!(turn[..2].contains(&ClientId::of(Source::of(2), 0)), "{:?}", &turn[..2]);
         let own: Vec<ClientId> = turn.into_iter().filter(|client| client.source() == Source::of(1)).collect();

@@ -5,6 +5,7 @@ pub(crate) mod admission;
 pub(crate) mod due_replies;
 pub(crate) mod fair_queue;
 pub(crate) mod handover;
+pub(crate) mod hit_times;
 pub(crate) mod listeners;
 mod queries;
 pub(crate) mod rate_limit;
@@ -22,6 +23,7 @@ pub(crate) use replies::OperatorReply;
 use crate::config::{Config, Limits, Network};
 use crate::daemon::clients::admission::Admission;
 use crate::daemon::clients::due_replies::DueReplies;
+use crate::daemon::clients::hit_times::BatchTimes;
 use crate::daemon::clients::listeners::Listeners;
 use crate::daemon::clients::rate_limit::RateLimit;
 use crate::daemon::clients::replies::UdpReplies;
@@ -67,7 +69,21 @@ pub(crate) struct Clients {
     waiting: Waiting,
     due: DueReplies,
     rules: Rules,
-    counted: Counters,
+    counted: Counted,
+}
+
+/// What this part counts and measures.
+#[derive(Default)]
+struct Counted {
+    counters: Counters,
+    udp_times: BatchTimes,
+    tcp_times: BatchTimes,
+}
+
+impl Counted {
+    fn add(&mut self, counter: Counter, more: u64) {
+        self.counters.add(counter, more);
+    }
 }
 
 /// The UDP sockets for clients.
@@ -119,7 +135,7 @@ impl Clients {
                 limits: config.limits,
                 workers: config.listen.workers,
             },
-            counted: Counters::default(),
+            counted: Counted::default(),
         }
     }
 
@@ -236,7 +252,7 @@ impl Clients {
     pub fn add_counts(&self, all: &mut Counters) {
         self.workers.add_counts(all);
         for counter in COUNTED {
-            all.add(counter, self.counted.get(counter));
+            all.add(counter, self.counted.counters.get(counter));
         }
         all.set(Counter::TcpClients, self.connections.len() as u64);
         all.set(Counter::TcpDropped, self.connections.dropped());

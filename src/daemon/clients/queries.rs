@@ -2,6 +2,7 @@
 //! refused.
 
 use crate::daemon::clients::handover::Handed;
+use crate::daemon::clients::hit_times::BatchTimes;
 use crate::daemon::clients::tcp::Look;
 use crate::daemon::clients::udp::{Asked, ClientQuery, Responder, Taking, Verdict, answer, answer_batch};
 use crate::daemon::clients::waiting_clients::{Pending, ReplyTo, Taken};
@@ -12,7 +13,7 @@ use crate::daemon::sources::Slot;
 use hither_net::batch::BATCH_MAX;
 use hither_net::clock;
 use hither_rounds::{ClientId, Question};
-use hither_table::{Counter, Monotonic};
+use hither_table::{BatchCounts, Counter, Monotonic, Timing};
 use hither_wire::query::Query;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -33,6 +34,33 @@ struct TcpClient {
     peer: SocketAddr,
 }
 
+/// The hits that the core had counted before a batch.
+#[derive(Clone, Copy)]
+struct HitCount {
+    hits: u64,
+    restored: u64,
+}
+
+impl HitCount {
+    fn of(core: &mut Core) -> HitCount {
+        let counters = core.counters();
+        HitCount { hits: counters.get(Counter::Hits), restored: counters.get(Counter::RestoredHits) }
+    }
+
+    /// The hits since then.
+    fn until(self, core: &mut Core) -> BatchCounts {
+        let HitCount { hits, restored } = HitCount::of(core);
+        let (hits, restored) = (hits.wrapping_sub(self.hits), restored.wrapping_sub(self.restored));
+        BatchCounts { hits, restored, ..BatchCounts::default() }
+    }
+}
+
+/// Adds a batch of the event loop to the metrics.
+fn note_batch(core: &Core, batch: &BatchCounts, times: &mut BatchTimes, began: Option<Monotonic>) {
+    let timing = if batch.hits > 0 { times.end(began) } else { Timing::default() };
+    core.rounds().recorder().note_batch(batch, timing);
+}
+
 impl Clients {
     /// Reads one batch of queries from a UDP socket and answers its hits. Returns the number of
     /// queries; `None`: there are no more for now.
@@ -47,8 +75,10 @@ impl Clients {
             }
             Err(_) => return None,
         };
+        let (began, before) = (self.counted.udp_times.begin(), HitCount::of(core));
+        let mut misses_taken = 0;
         let responder = Responder {
-            cache: core,
+            cache: &mut *core,
             allow: &self.rules.allow,
             limits: &self.rules.limits,
             rate_limit: &mut self.rate_limit,
@@ -59,7 +89,7 @@ impl Clients {
         let most = self.rules.limits.clients_per_network;
         let (mut evicted, mut joining) = (Vec::new(), Vec::new());
         answer_batch(responder, &mut self.udp.batch, count, |core, received, at, query| {
-            let Some(taken) = Taken::of(received, at, query, n) else { return Taking::Refused };
+            let Some(taken) = Taken::of(received, at, query, n, now) else { return Taking::Refused };
             if waiting.has(&taken.pending) {
                 return Taking::Repeated;
             }
@@ -78,10 +108,13 @@ impl Clients {
                 admission.release(network);
                 return Taking::Refused;
             }
+            misses_taken += 1;
             Taking::Waits
         });
         let sent = self.udp.batch.send(socket);
         self.counted.add(Counter::Replies, sent as u64);
+        let batch = BatchCounts { queries: count as u64, misses: misses_taken, ..before.until(core) };
+        note_batch(core, &batch, &mut self.counted.udp_times, began);
         let mut effects = Effects { gone: Vec::new(), asks: joining };
         evicted.into_iter().for_each(|client| self.shed(client, now, &mut effects));
         Some((count, effects))
@@ -164,8 +197,9 @@ impl Clients {
         let limit = Some(usize::from(u16::MAX));
         let asked = Asked::read(query);
         let query = ClientQuery { asked: &asked, client: client.peer.ip(), limit };
+        let (began, before, mut misses) = (self.counted.tcp_times.begin(), HitCount::of(core), 0);
         let mut reply = self.replies.lend();
-        let verdict = answer(core, &self.rules.allow, now, query, &mut reply);
+        let verdict = answer(&mut *core, &self.rules.allow, now, query, &mut reply);
         let octets = match verdict {
             Verdict::Reply(0) => 0,
             Verdict::Reply(len) => {
@@ -174,17 +208,20 @@ impl Clients {
             }
             Verdict::Ask(query) => {
                 self.begin_tcp(client, query, now, effects);
+                misses = 1;
                 0
             }
         };
         self.replies.give_back(reply);
+        let batch = BatchCounts { queries: 1, misses, ..before.until(core) };
+        note_batch(core, &batch, &mut self.counted.tcp_times, began);
         octets
     }
 
     /// Has a round begun for a query by TCP, unless its network has as many waiting as it may.
     fn begin_tcp(&mut self, client: TcpClient, query: &Query<'_>, now: Monotonic, effects: &mut Effects) {
         let TcpClient { slot, peer } = client;
-        let pending = Pending::new(query, ReplyTo::Tcp(slot), peer);
+        let pending = Pending::new(query, ReplyTo::Tcp(slot), peer, now);
         let admitted = self.admission.admit(pending.network, self.rules.limits.clients_per_network);
         let network = pending.network.filter(|_| admitted);
         let client = self.wait(Pending { network, ..pending });

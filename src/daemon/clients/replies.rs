@@ -4,6 +4,7 @@
 use crate::daemon::clients::rate_limit::Ruling;
 use crate::daemon::clients::waiting_clients::{Pending, ReplyTo};
 use crate::daemon::clients::{Clients, Effects};
+use crate::daemon::core::Replying;
 use crate::daemon::sources::Slot;
 use hither_net::batch::{Outgoing, Route};
 use hither_rounds::{Answer, ClientId, reply};
@@ -29,6 +30,8 @@ pub(crate) struct Delivered {
     pub operator: Option<OperatorReply>,
     /// The reply, if it is about the host name of an upstream.
     pub host_name: Option<Vec<u8>>,
+    /// When the query of a client arrived, unless it is one of those above.
+    pub since: Option<Monotonic>,
 }
 
 /// A reply to a query that was made for the operator.
@@ -84,12 +87,12 @@ fn whole_reply(query: &Query<'_>, answer: &Answer, now: Monotonic) -> Vec<u8> {
 impl Clients {
     /// Returns the reply to a client if it may be sent at once. Otherwise it is queued for
     /// [`Clients::next_due`].
-    pub fn schedule_reply(&mut self, client: ClientId, answer: Answer) -> Option<(ClientId, Answer)> {
-        self.due.put(client, answer)
+    pub fn schedule_reply(&mut self, reply: Replying) -> Option<Replying> {
+        self.due.put(reply)
     }
 
     /// The next queued reply to send in this turn; `None` ends the turn.
-    pub fn next_due(&mut self) -> Option<(ClientId, Answer)> {
+    pub fn next_due(&mut self) -> Option<Replying> {
         self.due.next()
     }
 
@@ -100,7 +103,7 @@ impl Clients {
     /// Sends the reply to a client that waits.
     pub fn deliver(&mut self, client: ClientId, answer: &Answer, now: Monotonic) -> Delivered {
         let mut delivered = Delivered::default();
-        let Some(Pending { query, reply_to, peer, network }) = self.waiting.take(client) else {
+        let Some(Pending { query, reply_to, peer, network, since }) = self.waiting.take(client) else {
             return delivered;
         };
         self.admission.release(network);
@@ -109,6 +112,7 @@ impl Clients {
             ReplyTo::Udp { socket, route } => {
                 let client = UdpClient { socket, route: &route, address: peer.ip() };
                 self.reply_udp(client, &read, answer, now);
+                delivered.since = Some(since);
             }
             ReplyTo::Tcp(slot) => {
                 self.connections.waits_no_longer(slot, client);
@@ -116,6 +120,7 @@ impl Clients {
                 let len = reply::compose(now, &read, answer, usize::from(u16::MAX), &mut reply);
                 delivered.gone = self.reply_tcp(slot, &reply[..len]);
                 self.replies.give_back(reply);
+                delivered.since = Some(since);
             }
             ReplyTo::Control(slot) => {
                 let octets = whole_reply(&read, answer, now);

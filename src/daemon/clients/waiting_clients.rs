@@ -5,6 +5,7 @@ use crate::daemon::clients::admission::ClientNetwork;
 use crate::daemon::sources::Slot;
 use hither_net::batch::{Received, Route};
 use hither_rounds::{ClientId, Question, Source};
+use hither_table::Monotonic;
 use hither_wire::query::Query;
 use slab::Slab;
 use std::collections::HashMap;
@@ -33,15 +34,18 @@ pub(crate) struct Pending {
     pub peer: SocketAddr,
     /// The network whose bound on waiting queries it counts for.
     pub network: Option<ClientNetwork>,
+    /// When the query arrived.
+    pub since: Monotonic,
 }
 
 impl Pending {
     /// Keeps only the needed parts of the query: a long one would take memory as long as its client
     /// waits.
-    pub fn new(query: &Query<'_>, reply_to: ReplyTo, peer: SocketAddr) -> Pending {
+    pub fn new(query: &Query<'_>, reply_to: ReplyTo, peer: SocketAddr, since: Monotonic) -> Pending {
         let mut stripped = [0; 12 + 255 + 4 + 11];
         let len = query.write_without_options(&mut stripped);
-        Pending { query: stripped[..len].to_vec(), reply_to, peer, network: ClientNetwork::of(peer.ip()) }
+        let network = ClientNetwork::of(peer.ip());
+        Pending { query: stripped[..len].to_vec(), reply_to, peer, network, since }
     }
 
     /// Whether another query is a retransmission of this one: from the same client to the same
@@ -68,9 +72,15 @@ pub(crate) struct Taken {
 impl Taken {
     /// The query of a datagram in a batch. `None` if there is no address to reply to, which cannot
     /// happen.
-    pub fn of(received: Received<'_>, n: usize, query: &Query<'_>, socket: usize) -> Option<Taken> {
+    pub fn of(
+        received: Received<'_>,
+        n: usize,
+        query: &Query<'_>,
+        socket: usize,
+        now: Monotonic,
+    ) -> Option<Taken> {
         let reply_to = ReplyTo::Udp { socket, route: received.route(n) };
-        let pending = Pending::new(query, reply_to, received.peer(n)?);
+        let pending = Pending::new(query, reply_to, received.peer(n)?, now);
         Some(Taken { pending, question: Question::of(query), recursion: query.rd() })
     }
 }
@@ -157,7 +167,8 @@ mod tests {
     fn pending(port: u16, id: u8) -> Pending {
         let query = vec![0, id, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, b'a', 0, 0, 1, 0, 1];
         let reply_to = ReplyTo::Tcp(Slot { key: 0, generation: 0 });
-        Pending { query, reply_to, peer: SocketAddr::from(([127, 0, 0, 1], port)), network: None }
+        let peer = SocketAddr::from(([127, 0, 0, 1], port));
+        Pending { query, reply_to, peer, network: None, since: Monotonic(0) }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::config::{Limits, Network};
 use crate::daemon::clients::handover::{Handed, HandoverReceiver, HandoverSender, handover};
+use crate::daemon::clients::hit_times::BatchTimes;
 use crate::daemon::clients::rate_limit::RateLimit;
 use crate::daemon::clients::udp::{Cache, Responder, Taking, answer_batch};
 use crate::daemon::clients::waiting_clients::Taken;
@@ -10,7 +11,7 @@ use hither_latest::Latest;
 use hither_net::batch::{BATCH_MAX, Batch};
 use hither_net::clock::now;
 use hither_rounds::{Hit, Hits, PlacedQuery, Question};
-use hither_table::{Counter, Counters, Monotonic, Place};
+use hither_table::{BatchCounts, Counter, Counters, Monotonic, Place, Timing, WorkerSlot};
 use hither_wire::query::Query;
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -30,7 +31,7 @@ const BATCHES_PER_TURN_MAX: usize = 4;
 /// How old published counters may be.
 const COUNTERS_AGE_MAX: Duration = Duration::from_secs(1);
 /// The counters of a worker.
-const COUNTED: [Counter; 8] = [
+const COUNTED: [Counter; 9] = [
     Counter::Queries,
     Counter::Replies,
     Counter::Hits,
@@ -39,8 +40,14 @@ const COUNTED: [Counter; 8] = [
     Counter::ShedQueries,
     Counter::RateLimited,
     Counter::FamiliesWithheld,
+    Counter::RestoredHits,
 ];
 type Counts = [u64; COUNTED.len()];
+
+/// The place of a counter among those of a worker.
+fn place(counter: Counter) -> Option<usize> {
+    COUNTED.iter().position(|counted| *counted as usize == counter as usize)
+}
 
 /// The cache and the limits, as the workers use them.
 #[derive(Debug)]
@@ -118,6 +125,7 @@ impl Workers {
             let waker = Waker::new(poll.registry(), WAKER)?;
             let counts = Arc::new(SeqLock::new(Counts::default()));
             let mut worker = Worker {
+                number: n,
                 poll,
                 sockets: shares(sockets, n)?,
                 shared: Arc::clone(&shared),
@@ -128,8 +136,7 @@ impl Workers {
                 rate_limit: RateLimit::new(seed ^ n as u64),
                 allow: Vec::new(),
                 own: None,
-                reported: Monotonic(0),
-                is_unreported: false,
+                report: Report::default(),
             };
             worker.register()?;
             let notice = EndNotice(Arc::clone(&shared), Arc::clone(&self.waker));
@@ -209,6 +216,7 @@ const WAKER: Token = Token(usize::MAX);
 
 #[derive(Debug)]
 struct Worker {
+    number: usize,
     poll: Poll,
     /// Each with its number at the event loop, which sends the replies to misses.
     sockets: Vec<(usize, UdpSocket)>,
@@ -220,9 +228,22 @@ struct Worker {
     rate_limit: RateLimit,
     allow: Vec<Network>,
     own: Option<Own>,
-    /// When the event loop was last woken to publish the counters, and whether they have changed since.
-    reported: Monotonic,
-    is_unreported: bool,
+    report: Report,
+}
+
+/// When the event loop was last woken to publish the counters, and whether they have changed since.
+#[derive(Debug, Default)]
+struct Report {
+    at: Monotonic,
+    is_due: bool,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some(slot) = self.own.as_ref().and_then(|own| own.slot.as_ref()) {
+            slot.set_running(false);
+        }
+    }
 }
 
 /// The cache, and the counters of the worker.
@@ -234,6 +255,9 @@ struct Own {
     /// An entry that was answered in the last fifth of its lifetime. One a batch is enough: popular
     /// entries come up again.
     ending: Option<Question>,
+    /// The worker's own part of the metrics.
+    slot: Option<WorkerSlot>,
+    times: BatchTimes,
 }
 
 impl Cache for Own {
@@ -246,12 +270,15 @@ impl Cache for Own {
     }
 
     fn answer_hit(&mut self, now: Monotonic, query: PlacedQuery<'_>, limit: usize, out: &mut [u8]) -> usize {
-        let Hit { len, is_ending, is_withheld } = self.hits.answer(now, query, limit, out);
+        let Hit { len, is_ending, is_withheld, is_restored } = self.hits.answer(now, query, limit, out);
         if len > 0 {
             self.count(Counter::Hits, 1);
         }
         if is_withheld {
             self.count(Counter::FamiliesWithheld, 1);
+        }
+        if is_restored {
+            self.count(Counter::RestoredHits, 1);
         }
         if is_ending {
             self.ending = Some(Question::of(query.query));
@@ -260,9 +287,20 @@ impl Cache for Own {
     }
 
     fn count(&mut self, counter: Counter, more: u64) {
-        let at = COUNTED.iter().position(|counted| *counted as usize == counter as usize);
-        if let Some(count) = at.and_then(|at| self.counts.get_mut(at)) {
+        if let Some(count) = place(counter).and_then(|at| self.counts.get_mut(at)) {
             *count += more;
+        }
+    }
+}
+
+impl Own {
+    /// Adds a batch to the metrics: what was counted since `before`.
+    fn note_batch(&mut self, queries: u64, misses: u64, before: &Counts, began: Option<Monotonic>) {
+        let since = |counter| place(counter).map_or(0, |n| self.counts[n].wrapping_sub(before[n]));
+        let (hits, restored) = (since(Counter::Hits), since(Counter::RestoredHits));
+        let timing = if hits > 0 { self.times.end(began) } else { Timing::default() };
+        if let Some(slot) = &self.slot {
+            slot.note_batch(&BatchCounts { queries, misses, hits, restored }, timing);
         }
     }
 }
@@ -282,9 +320,9 @@ impl Worker {
         let mut ready: Vec<usize> = Vec::with_capacity(2 * EVENTS_PER_POLL_MAX + self.sockets.len());
         ready.extend(0..self.sockets.len());
         while !self.shared.stop.load(Ordering::Acquire) {
-            let timeout = match (ready.is_empty(), self.is_unreported) {
+            let timeout = match (ready.is_empty(), self.report.is_due) {
                 (false, _) => Some(Duration::ZERO),
-                (true, true) => Some(self.reported.plus(COUNTERS_AGE_MAX).since(now())),
+                (true, true) => Some(self.report.at.plus(COUNTERS_AGE_MAX).since(now())),
                 (true, false) => None,
             };
             match self.poll.poll(&mut events, timeout) {
@@ -329,7 +367,7 @@ impl Worker {
         self.take_state();
         let (number, socket) = self.sockets.get(n)?;
         let own = self.own.as_mut()?;
-        let limits = own.limits;
+        let (limits, began, before, mut misses) = (own.limits, own.times.begin(), own.counts, 0);
         let responder = Responder {
             cache: &mut *own,
             allow: &self.allow,
@@ -339,17 +377,19 @@ impl Worker {
         };
         let mut handing = self.sender.begin();
         answer_batch(responder, batch, count, |_, received, at, query| {
-            let taken = handing.miss(|| Taken::of(received, at, query, *number));
+            let taken = handing.miss(|| Taken::of(received, at, query, *number, now));
+            misses += u64::from(taken);
             if taken { Taking::Waits } else { Taking::Refused }
         });
         let sent = batch.send(socket);
         own.count(Counter::Replies, sent as u64);
+        own.note_batch(count as u64, misses, &before, began);
         if let Some(question) = own.ending.take() {
             handing.refresh(question);
         }
         let has_handed = handing.has_handed;
         *self.published.lock_write() = own.counts;
-        self.is_unreported = true;
+        self.report.is_due = true;
         if has_handed {
             wake(&self.event_loop);
         }
@@ -363,18 +403,25 @@ impl Worker {
             return;
         }
         self.version = latest;
-        let counts = self.own.as_ref().map_or_else(Counts::default, |own| own.counts);
+        let before = self.own.take();
         let hits = self.shared.state.with(|state| {
             self.allow.clone_from(&state.allow);
             (state.hits.clone(), state.limits)
         });
-        self.own = Some(Own { hits: hits.0, limits: hits.1, counts, ending: None });
+        let (hits, limits) = hits;
+        let slot = hits.slot(self.number);
+        if let Some(slot) = &slot {
+            before.iter().filter_map(|before| before.slot.as_ref()).for_each(|before| slot.succeed(before));
+            slot.set_running(true);
+        }
+        let (counts, times) = before.map(|before| (before.counts, before.times)).unwrap_or_default();
+        self.own = Some(Own { hits, limits, counts, ending: None, slot, times });
     }
 
     /// Wakes the event loop to publish the counters, once a second at most.
     fn report_counts(&mut self, now: Monotonic) {
-        if self.is_unreported && now >= self.reported.plus(COUNTERS_AGE_MAX) {
-            (self.reported, self.is_unreported) = (now, false);
+        if self.report.is_due && now >= self.report.at.plus(COUNTERS_AGE_MAX) {
+            self.report = Report { at: now, is_due: false };
             wake(&self.event_loop);
         }
     }

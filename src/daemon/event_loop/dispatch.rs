@@ -31,6 +31,7 @@ impl Daemon {
     /// Handles events, then a slice of the work that is left.
     pub(crate) fn turn(&mut self, events: &Events) {
         let now = now();
+        self.core.rounds().recorder().awake(now);
         events.iter().for_each(|event| self.ready.push_back(Source::of(event.token())));
         self.handle_kind(Kind::Datagrams, now);
         self.ready.looked_at = now;

@@ -6,7 +6,7 @@ use crate::daemon::clients::due_replies::JOINED_MAX;
 use crate::daemon::event_loop::Daemon;
 use crate::daemon::sources::Source;
 use crate::daemon::turn::{Budget, Kind, Share};
-use hither_control::{CONTROL_SOCKET, Request, SORTER_SOCKET, SorterMessage, encode};
+use hither_control::{CONTROL_SOCKET, Request, SORTER_SOCKET, SorterCounts, SorterMessage, encode};
 use hither_net::clock::now;
 use hither_net::seqpacket::Connection;
 use hither_rounds::{Input, Question, Routes};
@@ -121,7 +121,9 @@ impl Feeders {
             }
             while peer.send(&status).is_ok() {}
         }
-        let stats = |probes| encode(&SorterMessage::Stats { probes }).expect("short");
+        let stats = |sent| {
+            encode(&SorterMessage::Stats(SorterCounts { sent, ..SorterCounts::default() })).expect("short")
+        };
         while self.sorter.send(&stats(self.probes + 1)).is_ok() {
             self.probes += 1;
         }

@@ -30,7 +30,7 @@ impl Daemon {
         let asked = Asked { name: &question.name, rtype: question.rtype };
         let len = query(&mut octets, 0, &asked, bits);
         let Ok(read) = Query::read(&octets[..len]) else { return };
-        let client = self.clients.wait(Pending::new(&read, ReplyTo::HostName, OURSELVES));
+        let client = self.clients.wait(Pending::new(&read, ReplyTo::HostName, OURSELVES, now));
         self.tell(now, Input::Ask { client, question, recursion: true });
     }
 }

@@ -112,9 +112,9 @@ impl Daemon {
 
     /// Sends due replies, as many as fit into a turn.
     fn deliver_due(&mut self, now: Monotonic) {
-        while let Some((client, answer)) = self.clients.next_due() {
+        while let Some(reply) = self.clients.next_due() {
             let (core, mut executor) = self.executor();
-            let gone = executor.deliver(now, core.rounds(), client, &answer);
+            let gone = executor.deliver(now, core.rounds(), &reply);
             self.apply(Effects { gone, asks: Vec::new() }, now);
         }
     }

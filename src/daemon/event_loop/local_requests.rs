@@ -197,7 +197,7 @@ impl Daemon {
             self.admin.add_hit(slot, question, &reply[..hit], &AnswerSource::new(kind, detail), now);
             return Ok(());
         }
-        let client = self.clients.wait(Pending::new(&query, ReplyTo::Control(slot), OPERATOR));
+        let client = self.clients.wait(Pending::new(&query, ReplyTo::Control(slot), OPERATOR, now));
         self.admin.add_miss(slot, question, client, now);
         self.tell(now, Input::Ask { client, question: &question, recursion: true });
         Ok(())

@@ -2,16 +2,17 @@
 
 use crate::daemon::admin::{Admin, Search, has_record, source_of};
 use crate::daemon::clients::{Clients, OperatorReply};
-use crate::daemon::core::{Core, Outputs, Sending};
+use crate::daemon::core::{Core, Outputs, Replying, Sending};
 use crate::daemon::event_loop::Daemon;
 use crate::daemon::reload::Reload;
 use crate::daemon::sources::Slot;
 use crate::daemon::turn::Ready;
 use crate::daemon::upstreams::Upstreams;
+use hither_net::clock;
 use hither_rounds::{
     Answer, AttemptId, ClientId, Failure, Input, Note, OrderResult, Question, Rounds, SenderId,
 };
-use hither_table::Monotonic;
+use hither_table::{Monotonic, Timed};
 use mio::Registry;
 use std::sync::mpsc;
 
@@ -48,14 +49,12 @@ impl Daemon {
 
 impl Executor<'_> {
     /// Sends the reply to a client that waits. Returns other clients that are gone.
-    pub(super) fn deliver(
-        &mut self,
-        now: Monotonic,
-        rounds: &Rounds,
-        client: ClientId,
-        answer: &Answer,
-    ) -> Vec<ClientId> {
-        let delivered = self.clients.deliver(client, answer, now);
+    pub(super) fn deliver(&mut self, now: Monotonic, rounds: &Rounds, reply: &Replying) -> Vec<ClientId> {
+        let Replying { client, answer, source } = reply;
+        let delivered = self.clients.deliver(*client, answer, now);
+        if let Some(since) = delivered.since {
+            rounds.recorder().note_time(Timed::Answer(*source), clock::now().since(since));
+        }
         if let Some(reply) = delivered.operator {
             self.note_operator_reply(&reply, answer, rounds, now);
         }
@@ -109,9 +108,9 @@ impl Outputs for Executor<'_> {
         self.upstreams.close(attempt, linger, now);
     }
 
-    fn reply(&mut self, now: Monotonic, rounds: &Rounds, client: ClientId, answer: Answer) -> Vec<ClientId> {
-        match self.clients.schedule_reply(client, answer) {
-            Some((client, answer)) => self.deliver(now, rounds, client, &answer),
+    fn reply(&mut self, now: Monotonic, rounds: &Rounds, reply: Replying) -> Vec<ClientId> {
+        match self.clients.schedule_reply(reply) {
+            Some(reply) => self.deliver(now, rounds, &reply),
             None => Vec::new(),
         }
     }

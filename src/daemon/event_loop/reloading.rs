@@ -176,6 +176,7 @@ impl Daemon {
     pub(super) fn set_encrypted(&mut self, setups: Vec<EndpointSetup>, now: Monotonic) {
         self.admin.set_labels(Labels::new(&setups));
         self.upstreams.encrypted().set_endpoints(setups, now);
+        self.name_upstreams(now);
     }
 
     fn servers(&self, now: Monotonic) -> BTreeSet<Server> {

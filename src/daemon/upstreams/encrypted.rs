@@ -40,7 +40,7 @@ use hither_connections::{Action, Channel, ConnectionId, Input, Machine, Note, Se
 use hither_net::random::Random;
 use hither_rounds::{AttemptId, Failure, Server};
 use hither_secure::{Anchor, Refused};
-use hither_table::Monotonic;
+use hither_table::{HandshakeCounts, Monotonic};
 use host_names::HostNames;
 use lines::Lines;
 use mio::Waker;
@@ -327,6 +327,15 @@ impl Encrypted {
         let of_host = endpoint.setup.lookup.and_then(|host| self.host_names.problem(&host));
         report.problem = of_host.map(str::to_owned).or(report.problem);
         Some(report)
+    }
+
+    /// The handshakes with an upstream.
+    pub fn handshakes(&self, server: &Server) -> HandshakeCounts {
+        let of = |id| Some((self.endpoints.get(id)?, self.machine.handshakes(id)?));
+        self.endpoints.id_of(server).and_then(of).map_or_else(HandshakeCounts::default, |(endpoint, all)| {
+            let expires_s = endpoint.shown.and_then(|shown| shown.expires_s);
+            HandshakeCounts { handshakes: all.all, resumptions: all.resumed, expires_s }
+        })
     }
 
     /// Whether there are encrypted upstreams, and none of them could be authenticated.

@@ -8,7 +8,7 @@ use crate::resolver::Rounds;
 use crate::round::{Phase, Round, Start};
 use crate::settings::{DOWN_DEADLINE, DOWN_TRIAL};
 use hither_local::{LocalAnswer, Reason};
-use hither_table::{Counter, FamilyView, Key};
+use hither_table::{AnswerSource, Counter, FamilyView, Key};
 use hither_wire::codes::Rcode;
 use std::rc::Rc;
 
@@ -26,7 +26,10 @@ impl Rounds {
             self.shared.count(Counter::Hits);
             let coalesced = self.shared.coalesced_question(question);
             let failed = self.shared.answers.has_failed(now, &coalesced.asked());
-            self.shared.reply(client, answer);
+            let source =
+                if self.is_from_before(&answer) { AnswerSource::Restored } else { AnswerSource::Hit };
+            self.shared.counters.add(Counter::RestoredHits, u64::from(source == AnswerSource::Restored));
+            self.shared.reply_from(source, client, answer);
             if failed {
                 self.retry_while_down(&coalesced);
             }

@@ -4,10 +4,13 @@ use crate::faults::Faults;
 use crate::question::{Question, family_of};
 use crate::reply::{self, ReplyBuffer};
 use crate::resolver::Rounds;
+use crate::resolver::restore::FromBefore;
 use crate::resolver::review::Change;
 use crate::withheld::withheld;
 use hither_answers::{Asked, Reader as AnswerReader, Stored};
-use hither_table::{Counter, Family, FamilyPolicy, Key, Monotonic, Place, Reader, Snapshot, Uses};
+use hither_table::{
+    Counter, Family, FamilyPolicy, Key, Monotonic, Place, Reader, Snapshot, Uses, WorkerSlot, WorkerSlots,
+};
 use hither_wire::query::Query;
 
 /// A query, and the place of its answer in the table, if that has been computed.
@@ -28,6 +31,8 @@ pub struct Hit {
     pub is_ending: bool,
     /// Whether the family is withheld, so that the reply is NODATA.
     pub is_withheld: bool,
+    /// Whether the data was restored from before the last boot, and not renewed since.
+    pub is_restored: bool,
 }
 
 /// The cache as a worker thread uses it, without the core.
@@ -40,6 +45,9 @@ pub struct Hits {
     changes: Vec<Change>,
     prefetch: bool,
     families: FamilyPolicy,
+    /// The round of restored sets; 0 if there are none.
+    restored: u64,
+    slots: WorkerSlots,
     scratch: Box<Snapshot>,
 }
 
@@ -72,7 +80,13 @@ impl Hits {
     }
 
     fn of_table(&self, family: Family) -> OfTable {
-        OfTable { family, policy: self.families, faults: Faults::default() }
+        OfTable { family, policy: self.families, restored: self.restored, faults: Faults::default() }
+    }
+
+    /// The slot of the n-th worker in the metrics of the table.
+    #[must_use]
+    pub fn slot(&self, worker: usize) -> Option<WorkerSlot> {
+        self.slots.of(worker)
     }
 }
 
@@ -85,6 +99,8 @@ fn family(query: &Query<'_>) -> Option<Family> {
 struct OfTable {
     family: Family,
     policy: FamilyPolicy,
+    /// The round of restored sets; 0 if there are none.
+    restored: u64,
     faults: Faults,
 }
 
@@ -104,7 +120,8 @@ impl OfTable {
             true => reply::filtered(query, buffer),
             false => reply::record(now, query, &view, None, buffer),
         };
-        Some(Hit { len, is_ending: view.is_ending(now), is_withheld })
+        let is_restored = self.restored != 0 && view.round() == self.restored;
+        Some(Hit { len, is_ending: view.is_ending(now), is_withheld, is_restored })
     }
 }
 
@@ -204,12 +221,19 @@ impl Rounds {
         if hit.len > 0 {
             self.shared.counters.add(Counter::Hits, 1);
             self.shared.counters.add(Counter::FamiliesWithheld, u64::from(hit.is_withheld));
+            self.shared.counters.add(Counter::RestoredHits, u64::from(hit.is_restored));
         }
         hit.len
     }
 
     fn of_table(&self, family: Family) -> OfTable {
-        OfTable { family, policy: self.shared.settings.families, faults: self.shared.faults }
+        let (policy, faults) = (self.shared.settings.families, self.shared.faults);
+        OfTable { family, policy, restored: self.restored_round(), faults }
+    }
+
+    /// The round of restored sets; 0 if there are none.
+    fn restored_round(&self) -> u64 {
+        self.restored.as_ref().map_or(0, FromBefore::round)
     }
 
     /// Notes a cached entry that was used when less than a fifth of its lifetime was left.
@@ -230,6 +254,8 @@ impl Rounds {
             changes: self.changes().cloned().collect(),
             prefetch: self.shared.settings.prefetch,
             families: self.shared.settings.families,
+            restored: self.restored_round(),
+            slots: self.shared.writer.worker_slots(),
             scratch: Box::new(Snapshot::new()),
         }
     }

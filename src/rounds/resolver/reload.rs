@@ -34,6 +34,7 @@ impl Rounds {
             .into_iter()
             .map(|server| find(&server).unwrap_or_else(|| Upstream::new(server)))
             .collect();
+        self.note_upstreams_changed();
         self.shared.traces.renumbered = self.shared.writer.last_version();
         self.shared.groups = Groups::new(routes.clone());
         self.void_restored_of_others();

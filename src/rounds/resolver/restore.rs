@@ -8,6 +8,7 @@
 use crate::action::{Action, Note};
 use crate::question::Question;
 use crate::rebinding::is_private;
+use crate::reply::Answer;
 use crate::resolver::Rounds;
 use crate::routes::marks;
 use crate::saved_set::{Restore, Restored, SavedSet};
@@ -27,6 +28,11 @@ pub(crate) struct FromBefore {
 }
 
 impl FromBefore {
+    /// The round of the restored sets.
+    pub(crate) fn round(&self) -> u64 {
+        self.round
+    }
+
     /// Whether a round is that of the restored sets.
     pub(crate) fn is_of(&self, round: u64) -> bool {
         self.round == round
@@ -123,6 +129,13 @@ impl Rounds {
         let shared = &mut self.shared;
         shared.writer.get(&hither_table::Key::of(&question.name), &mut shared.scratch)
             && shared.scratch.family(family).is_some_and(|set| set.round() == restored.round)
+    }
+
+    /// Whether an answer is a set that was restored and not refreshed since.
+    pub(crate) fn is_from_before(&self, answer: &Answer) -> bool {
+        let Answer::Record { record, family, stale_ttl_s: None } = answer else { return false };
+        let round = record.family(*family).map(|set| set.round());
+        round.is_some_and(|round| self.restored.as_ref().is_some_and(|restored| restored.is_of(round)))
     }
 
     /// The default upstreams, or the last ones while there are none, as numbers that are the same in

@@ -8,7 +8,7 @@ use crate::resolver::Rounds;
 use crate::round::{End, Phase, Round, Start};
 use crate::settings::TIMEOUT_MIN;
 use crate::trace::{Cause, RoundEnd};
-use hither_table::{Counter, State};
+use hither_table::{Counter, State, Timed, UpstreamFailure};
 use hither_wire::codes::Rcode;
 use std::rc::Rc;
 
@@ -72,6 +72,7 @@ impl Rounds {
             End::Partial => Counter::RoundsPartial,
             End::Superseded => Counter::RoundsSuperseded,
         });
+        self.note_time(&round, end);
         round.clear_unasked(&mut self.shared);
         let given_up = matches!(round.phase, Phase::Racing { .. });
         if end == End::Partial && (now >= round.deadline || given_up) {
@@ -93,6 +94,15 @@ impl Rounds {
         self.ask_unvalidated(&question, validating, deadline);
     }
 
+    fn note_time(&self, round: &Round, end: End) {
+        let of = match end {
+            End::Complete => Timed::RoundComplete,
+            End::Partial => Timed::RoundPartial,
+            End::Superseded => return,
+        };
+        self.recorder().note_time(of, self.shared.now.since(round.trace.started));
+    }
+
     /// Counts attempts that had enough time and no response as failures of their upstreams.
     fn note_timeouts(&mut self, round: &mut Round) {
         let now = self.shared.now;
@@ -100,6 +110,7 @@ impl Rounds {
         let timed_out = |a: &&Attempt| now.since(a.sent) >= timeout;
         while let Some(id) = round.attempts.iter().find(timed_out).map(|a| a.id) {
             let attempt = round.close(&mut self.shared, id, "timeout");
+            self.shared.count_failure(attempt.upstream, UpstreamFailure::Timeout);
             round.note_failure(&mut self.shared, &attempt);
         }
     }

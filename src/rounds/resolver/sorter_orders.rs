@@ -9,11 +9,13 @@ use crate::question::Question;
 use crate::resolver::Rounds;
 use crate::round::Phase;
 use crate::trace::Cause;
-use hither_table::{Address, Counter, FamilyDraft, Key};
+use hither_table::{Address, Counter, FamilyDraft, Key, Timed};
 
 /// A set in the order that was measured, and why it is published; `None` if nothing differs.
 struct Ordered {
     set: FamilyDraft,
+    /// Whether the set had no order before.
+    is_first: bool,
     cause: Option<Cause>,
 }
 
@@ -22,8 +24,11 @@ impl Rounds {
         let result = match self.ordered(order) {
             // An order that changes nothing is accepted without a new version. If it were rejected, the
             // sorter would repeat it: it may rank an extra address first, which provenance keeps last.
-            Ok(Ordered { set, cause: None }) => OrderResult::Applied { version: set.version },
-            Ok(Ordered { set, cause: Some(cause) }) => {
+            Ok(Ordered { set, cause: None, .. }) => OrderResult::Applied { version: set.version },
+            Ok(Ordered { set, cause: Some(cause), is_first }) => {
+                if is_first {
+                    self.note_first_order(order);
+                }
                 match self.shared.publish(&order.name, order.family, set, cause) {
                     Ok(published) => {
                         self.adopt_order(order, published.set.clone());
@@ -81,8 +86,16 @@ impl Rounds {
         let changes = !set.sorted || set.addresses != addresses || set.agreement != agreement;
         let cause = changes.then(|| cause(&set, &addresses));
         set.addresses = addresses;
-        set.sorted = true;
-        Ok(Ordered { set, cause })
+        let is_first = !std::mem::replace(&mut set.sorted, true);
+        Ok(Ordered { set, is_first, cause })
+    }
+
+    /// Notes how long a set has waited for its first order, if its publish is remembered.
+    fn note_first_order(&self, order: &Order) {
+        let versions = &self.shared.traces.versions;
+        if let Some(at) = versions.published_at(&order.name, order.family, order.set_version) {
+            self.recorder().note_time(Timed::FirstOrder, self.shared.now.since(at));
+        }
     }
 
     /// Lets a live round continue with the set as it is published now.

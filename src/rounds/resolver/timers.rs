@@ -103,7 +103,7 @@ mod tests {
     /// The clients that got a reply, with its RCODE.
     fn told(rounds: &mut Rounds) -> Vec<(ClientId, Option<Rcode>)> {
         let replies = std::iter::from_fn(|| rounds.poll_action()).filter_map(|action| match action {
-            Action::Reply { client, answer: crate::reply::Answer::Empty { rcode, .. } } => {
+            Action::Reply { client, answer: crate::reply::Answer::Empty { rcode, .. }, .. } => {
                 Some((client, Some(rcode)))
             }
             Action::Reply { client, .. } => Some((client, None)),

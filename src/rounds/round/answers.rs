@@ -14,7 +14,7 @@ use crate::shared::Shared;
 use crate::trace::Refused;
 use crate::weak_answer::{DanglingCname, WeakAnswer};
 use hither_answers::Stored;
-use hither_table::{Counter, Link, Monotonic};
+use hither_table::{Counter, Link, Monotonic, UpstreamFailure};
 use hither_wire::codes::Rcode;
 use hither_wire::message::Message;
 use hither_wire::name::Name;
@@ -59,11 +59,12 @@ impl Round {
         message: &Message<'_>,
     ) {
         let attempt = self.close(shared, id, outcome(&meaning));
-        self.note_response(shared, attempt.upstream, attempt.rtt(received_at), true);
+        self.note_response(shared, attempt.upstream, attempt.response_time(received_at), true);
         self.learn_from_plain_retry(shared, &attempt, message);
         let answered = Answered { attempt: &attempt, message, received_at };
         let before = self.published();
         if !self.apply_answer(shared, answered, meaning) {
+            shared.count_failure(attempt.upstream, UpstreamFailure::BadResponse);
             self.next_after_failure(shared);
         }
         let after = self.published();

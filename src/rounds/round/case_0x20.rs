@@ -62,7 +62,7 @@ impl Round {
             attempt.denied = Some(Box::new(denied));
         }
         let attempt = self.close(shared, id, kind.as_str());
-        self.note_response(shared, attempt.upstream, attempt.rtt(received_at), true);
+        self.note_response(shared, attempt.upstream, attempt.response_time(received_at), true);
         true
     }
 
@@ -94,7 +94,7 @@ impl Round {
         while let Some(id) = self.attempts.iter().find(|a| due(a)).map(|a| a.id) {
             let mut attempt = self.close(shared, id, "not contradicted");
             // The upstream has responded to the query in mixed case.
-            self.note_response(shared, attempt.upstream, None, true);
+            self.note_response(shared, attempt.upstream, attempt.untimed(now), true);
             self.ask_instead(shared, &mut attempt);
         }
     }

@@ -10,7 +10,7 @@ use crate::round::{End, Phase, Round};
 use crate::settings::CONFIRM_WAIT_MAX;
 use crate::shared::Shared;
 use crate::upstream::Upstream;
-use hither_table::Monotonic;
+use hither_table::{Monotonic, UpstreamFailure};
 use hither_wire::codes::Rcode;
 use hither_wire::message::Message;
 
@@ -29,6 +29,7 @@ impl Round {
         };
         self.has_sent_nothing &= matches!(failure, Failure::NoSocket | Failure::Backoff);
         let mut attempt = self.close(shared, id, outcome);
+        shared.count_failure(attempt.upstream, kind(failure));
         let is_closed = failure == Failure::Closed && !attempt.is_encrypted();
         // A server may close a connection that it has just accepted, so another is tried at once. The
         // shell does that itself for encrypted connections.
@@ -84,7 +85,15 @@ impl Round {
     /// Handles a response with an error, which shows that the upstream is up.
     pub fn on_error(&mut self, shared: &mut Shared, received_at: Monotonic, id: AttemptId, rcode: Rcode) {
         let mut attempt = self.close(shared, id, rcode.to_string().to_ascii_lowercase());
-        self.note_response(shared, attempt.upstream, attempt.rtt(received_at), false);
+        self.note_response(shared, attempt.upstream, attempt.response_time(received_at), false);
+        shared.count_failure(
+            attempt.upstream,
+            match rcode {
+                Rcode::SERVFAIL => UpstreamFailure::Servfail,
+                Rcode::REFUSED => UpstreamFailure::Refused,
+                _ => UpstreamFailure::OtherRcode,
+            },
+        );
         self.ede = ede::NETWORK_ERROR;
         self.heard.has_servfail |= rcode == Rcode::SERVFAIL;
         let wants_none = matches!(rcode, Rcode::FORMERR | Rcode::NOTIMP | Rcode::BADVERS | Rcode::BADCOOKIE);
@@ -108,7 +117,7 @@ impl Round {
 
     pub fn over_tcp(&mut self, shared: &mut Shared, received_at: Monotonic, id: AttemptId) {
         let mut attempt = self.close(shared, id, "truncated");
-        self.note_response(shared, attempt.upstream, attempt.rtt(received_at), true);
+        self.note_response(shared, attempt.upstream, attempt.response_time(received_at), true);
         let mode = attempt.mode.over_tcp();
         if !self.retry(shared, &mut attempt, mode) {
             self.ask_instead(shared, &mut attempt);
@@ -128,7 +137,7 @@ impl Round {
             return self.on_doubtful_message(shared, id, Doubt::Unreadable, message.octets());
         }
         let mut attempt = self.close(shared, id, "badcookie");
-        self.note_response(shared, attempt.upstream, attempt.rtt(received_at), true);
+        self.note_response(shared, attempt.upstream, attempt.response_time(received_at), true);
         let mode = QueryMode { again: true, ..attempt.mode };
         if !self.retry(shared, &mut attempt, mode) {
             self.ask_instead(shared, &mut attempt);
@@ -167,5 +176,16 @@ impl Round {
         if !self.accept_denied(shared, attempt) {
             self.next_after_failure(shared);
         }
+    }
+}
+
+fn kind(failure: Failure) -> UpstreamFailure {
+    match failure {
+        Failure::Unreachable => UpstreamFailure::Unreachable,
+        Failure::Refused => UpstreamFailure::ConnectionRefused,
+        Failure::Closed => UpstreamFailure::Closed,
+        Failure::NoSocket => UpstreamFailure::NoSocket,
+        Failure::Handshake => UpstreamFailure::Handshake,
+        Failure::Backoff => UpstreamFailure::NotConnected,
     }
 }

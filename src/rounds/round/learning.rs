@@ -2,13 +2,12 @@
 //! that it supports.
 
 use crate::action::Action;
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, ResponseTime};
 use crate::ids::{AttemptId, UpstreamId};
 use crate::response::{cookie_of, full_rcode, is_error};
 use crate::round::{End, Round};
 use crate::shared::Shared;
 use hither_wire::message::Message;
-use std::time::Duration;
 
 impl Round {
     /// Learns from an accepted message which features its upstream supports.
@@ -75,11 +74,12 @@ impl Round {
         None
     }
 
-    pub fn note_response(&self, shared: &mut Shared, id: UpstreamId, rtt: Option<Duration>, useful: bool) {
+    pub fn note_response(&self, shared: &mut Shared, id: UpstreamId, time: ResponseTime, useful: bool) {
         let now = shared.now;
         let Some(upstream) = shared.upstream(id) else { return };
         let was_down = upstream.is_down(now);
-        let note = upstream.note_response(rtt, useful);
+        upstream.counts.times.note(time.waited.into());
+        let note = upstream.note_response(time.rtt, useful);
         shared.actions.extend(note.map(Action::Note));
         if was_down {
             // Questions that failed while the upstream was down may have an answer now.

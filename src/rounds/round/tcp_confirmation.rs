@@ -12,7 +12,7 @@ use crate::response::Doubt;
 use crate::round::{Phase, Round};
 use crate::settings::{CONFIRM_WAIT_MAX, DOUBTS_MAX};
 use crate::shared::Shared;
-use hither_table::{Counter, Monotonic};
+use hither_table::{Counter, Monotonic, UpstreamFailure};
 use hither_wire::message::Message;
 
 impl Round {
@@ -33,8 +33,8 @@ impl Round {
         let mode = attempt.mode;
         attempt.doubt.count = attempt.doubt.count.saturating_add(1);
         if doubt == Doubt::Unreadable && !std::mem::replace(&mut attempt.doubt.unreadable, true) {
-            let rtt = attempt.rtt(now);
-            self.note_response(shared, mode.upstream, rtt, false);
+            let time = attempt.response_time(now);
+            self.note_response(shared, mode.upstream, time, false);
             if mode.last {
                 return self.retry_unreadable(shared, id);
             }
@@ -81,7 +81,7 @@ impl Round {
     /// which some servers do not support, unless the connection is encrypted.
     pub fn on_unreadable_over_tcp(&mut self, shared: &mut Shared, id: AttemptId) {
         let mut attempt = self.close(shared, id, "unusable");
-        self.note_response(shared, attempt.upstream, None, false);
+        self.note_response(shared, attempt.upstream, attempt.untimed(shared.now), false);
         let plain_dns = QueryMode { last: true, ..attempt.mode.plain_dns() };
         if attempt.edns && self.retry(shared, &mut attempt, plain_dns) {
             return self.mark_confirming(attempt.doubt.confirms);
@@ -113,6 +113,7 @@ impl Round {
 
     fn end_unreadable(&mut self, shared: &mut Shared, attempt: &mut Attempt) {
         self.ede = ede::NETWORK_ERROR;
+        shared.count_failure(attempt.upstream, UpstreamFailure::BadResponse);
         self.ask_instead(shared, attempt);
     }
 
@@ -142,7 +143,7 @@ impl Round {
         let Some(kept) = kept.filter(|kept| kept.answers()) else { return false };
         kept.strange = None;
         let tcp = self.close(shared, id, "not confirmed");
-        self.note_response(shared, tcp.upstream, None, false);
+        self.note_response(shared, tcp.upstream, tcp.untimed(shared.now), false);
         self.end_confirmation(shared, doubted);
         true
     }
@@ -166,6 +167,7 @@ impl Round {
         attempt.doubt.until = None;
         if attempt.doubt.count > DOUBTS_MAX {
             let mut attempt = self.close(shared, doubted, "forged");
+            shared.count_failure(attempt.upstream, UpstreamFailure::BadResponse);
             return self.ask_instead(shared, &mut attempt);
         }
         // The kept datagram does not count if the round or its set has ended, or if the host has slept

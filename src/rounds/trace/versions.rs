@@ -223,6 +223,12 @@ impl Versions {
         all.filter(move |(_, kept)| kept.family == family && *kept.name == *name.as_wire())
     }
 
+    /// When the set with a set version was published first, if that is kept.
+    pub fn published_at(&self, name: &Name, family: Family, set_version: u64) -> Option<Monotonic> {
+        let mut all = self.of(name, family, self.bucket(name, family));
+        all.find(|(_, kept)| kept.trace.version == set_version).map(|(_, kept)| kept.trace.at)
+    }
+
     /// Keeps a version that has just been published.
     pub fn note(&mut self, whose: Whose<'_>, set: &FamilyDraft, cause: Cause, now: Monotonic) {
         let Whose { name, family, had_before } = whose;

@@ -2,7 +2,7 @@
 
 use crate::server::Server;
 use crate::upstream::{Health, Upstream};
-use hither_table::Monotonic;
+use hither_table::{HandshakeCounts, Monotonic, UpstreamGauges, UpstreamState};
 use std::time::Duration;
 
 /// The state of an upstream, for `hitherctl status`.
@@ -38,10 +38,28 @@ pub struct UpstreamReport {
 }
 
 impl Upstream {
+    /// The upstream as the metrics show it.
+    pub fn gauges(
+        &self,
+        now: Monotonic,
+        handshakes: &mut impl FnMut(&Server) -> HandshakeCounts,
+    ) -> UpstreamGauges {
+        let UpstreamReport { state, srtt_us, .. } = self.report(now);
+        let state = UpstreamState::ALL.iter().find(|known| known.as_str() == state);
+        UpstreamGauges {
+            state: state.copied().unwrap_or(UpstreamState::Unknown),
+            srtt_us,
+            tls: match self.server.transport.is_encrypted() {
+                true => handshakes(&self.server),
+                false => HandshakeCounts::default(),
+            },
+        }
+    }
+
     pub fn report(&self, now: Monotonic) -> UpstreamReport {
         let (state, retry_in) = match self.health {
             Health::Up if self.is_silent(now) => ("silent", None),
-            Health::Up if self.answers == 0 => ("unknown", None),
+            Health::Up if self.counts.answers == 0 => ("unknown", None),
             Health::Up => ("up", None),
             Health::Down { until, .. } => ("down", Some(until.since(now))),
             Health::Trial { .. } => ("trial", None),
@@ -54,8 +72,8 @@ impl Upstream {
             unresponsive: self.is_down(now),
             failures: self.failures,
             retry_in,
-            queries: self.queries,
-            answers: self.answers,
+            queries: self.counts.queries,
+            answers: self.counts.answers,
             edns: self.edns(now),
             keeps_case: self.keeps_case(now),
             cookies: self.cookie.is_known(),

@@ -105,7 +105,7 @@ impl World<'_> {
                     }
                 }
                 Action::Close { attempt, .. } => self.oracle.closed(self.now, attempt),
-                Action::Reply { client, answer } => {
+                Action::Reply { client, answer, .. } => {
                     self.oracle.reply(self.now, client, &answer);
                     self.reply(client);
                 }
