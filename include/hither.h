@@ -1,15 +1,16 @@
-/* libhither: hither's answers for C programs, read from shared memory without a system call, and connections to the address that
- * answers first. See libhither(3).
+/* libhither: hither's answers for C programs, read from shared memory without a system call, connections to the address that answers
+ * first, and reports of changes. See libhither(3).
  *
  * Guarantees:
  * - An entry is a copy of one publish of the daemon, never a mix of two.
  * - A later lookup of the same name never returns a lower version.
- * - No function allocates, takes a lock, or keeps a file descriptor open except the one that hither_connect returns. Only hither_wait
- *   and hither_connect wait.
+ * - No function allocates, takes a lock, or keeps a file descriptor open except those that hither_connect and hither_subscribe return.
+ *   Only hither_wait, hither_connect and hither_subscribe wait.
  * - All functions may be called from any thread and after fork. Threads may use one table at the same time, except while one of
  *   them is in hither_open or hither_close with it.
  * - A result is stored in memory of the caller, and the library does not change it later.
- * - hither_open, hither_lookup and hither_wait do not change errno; hither_connect sets it with HITHER_NOT_CONNECTED alone.
+ * - hither_open, hither_lookup, hither_wait and hither_next_change do not change errno; hither_connect sets it with
+ *   HITHER_NOT_CONNECTED alone, hither_subscribe with HITHER_NOT_SUBSCRIBED alone.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #ifndef HITHER_H
 #define HITHER_H
@@ -37,11 +38,18 @@ enum {
   HITHER_OTHER_CLOCK = 8,  /* this process is in another time namespace, where expiry times mean nothing */
   HITHER_BAD_NAME = 9,     /* not a domain name: a label is empty or has over 63 octets, or the name has over 255 octets */
   HITHER_RANGE = 10,       /* the buffer is too small; *needed is a size that is enough */
-  HITHER_BAD_ARGUMENT = 11,  /* a pointer is null, families is not one of the three, or dir is empty or has over 95 octets */
+  HITHER_BAD_ARGUMENT = 11,  /* a pointer is null, families is not one of the three, dir is empty or has over 95 octets, count is 0, or
+                               descriptor is not a socket */
   HITHER_OTHER_NETWORK = 12, /* this thread is in another network namespace, where other answers hold, or cannot determine its
                                namespace: ask the resolver there */
   HITHER_NO_ADDRESS = 13,    /* hither_connect: the name does not exist, or has no addresses that a host can have */
-  HITHER_NOT_CONNECTED = 14  /* hither_connect: no address could be connected to, or not in time; errno says why */
+  HITHER_NOT_CONNECTED = 14, /* hither_connect: no address could be connected to, or not in time; errno says why */
+  HITHER_NOT_SUBSCRIBED = 15, /* hither_subscribe: no daemon answers at its socket of changes, or not in time; errno says why */
+  HITHER_REFUSED = 16,   /* hither_subscribe: the daemon does not take so many names or subscribers of this user, or of all */
+  HITHER_NO_CHANGE = 17, /* hither_next_change: nothing to read now; poll the descriptor */
+  HITHER_GAP = 18,       /* hither_next_change: changes were merged, since they were not read for long; the latest state of each name that
+                           has changed meanwhile follows */
+  HITHER_ENDED = 19      /* hither_next_change: the daemon has ended or ends the subscription: close the descriptor, and subscribe again */
 };
 
 /* The families of a lookup: IPv4, IPv6, both. */
@@ -78,6 +86,16 @@ enum {
                                        for other names, and those of another group do not */
   HITHER_DISPUTED_PRIVATE = 2,      /* an upstream gave private addresses for the public name */
   HITHER_DISPUTED_DENIED = 4        /* an upstream denied the name or the type, while others gave addresses */
+};
+
+/* Values of hither_change.cause. */
+enum {
+  HITHER_NEW_SET = 1,   /* the name has other addresses, or has addresses again */
+  HITHER_WITHDRAWN = 2, /* upstreams deny that there are addresses, or hither withholds them */
+  HITHER_GONE = 3,      /* the table has no answer any more that may be used, and none could be had */
+  HITHER_ORDER = 4,     /* the same addresses are in another order */
+  HITHER_LOCAL = 5,     /* hither answers the name itself, as from a hosts file, and has a new answer, which is not in the table */
+  HITHER_OTHER = 6      /* a cause that a newer daemon knows; look the name up */
 };
 
 /* Values of hither_address.rtt_us: the address was not measured; the address did not answer. */
@@ -120,6 +138,17 @@ typedef struct hither_entry {
   uint64_t version; /* the higher version of the two families */
   hither_set a, aaaa;
 } hither_entry;
+
+/* A change of one family of a name. */
+typedef struct hither_change {
+  uint64_t version;     /* the version of the set, or of its denial; with HITHER_GONE the last one that the table had; with HITHER_LOCAL 0 */
+  uint64_t set_version; /* the version at which the addresses last changed; 0 if there are none */
+  uint32_t family;      /* HITHER_A or HITHER_AAAA */
+  uint32_t cause;       /* HITHER_NEW_SET to HITHER_OTHER */
+  uint32_t coalesced;   /* 1 if versions were passed over that have no record of their own, else 0 */
+  uint32_t reserved[3]; /* zeros */
+  char name[1008];      /* in lower case, without a final dot; \DDD and \X are escapes */
+} hither_change;
 
 /* Returns the version of the library's interface. The program works only if it equals HITHER_ABI. */
 uint32_t hither_abi(void);
@@ -195,6 +224,27 @@ int hither_wait(hither *table, uint64_t *changes, uint32_t timeout_ms);
  * neither the table nor the daemon has an answer: then use getaddrinfo. That is also the result for an address in place of a name, and for
  * localhost, local and all names below them, which hither does not resolve. The search list of resolv.conf is not used. */
 int hither_connect(hither *table, const char *name, uint16_t port, uint32_t timeout_ms, int *descriptor);
+
+/* Subscribes to the `count` names of `names`, each as for hither_lookup, and stores a descriptor in *descriptor, -1 if there is none. The
+ * whole call takes at most `timeout_ms` milliseconds.
+ *
+ * The descriptor is a socket for poll(2), select(2) and epoll(7): it becomes readable when hither_next_change has something to report. It is
+ * not to be read or written by other functions. Calls on it do not wait (O_NONBLOCK), and execve closes it (FD_CLOEXEC). The caller closes
+ * it, which ends the subscription. After a fork parent and child have the same one, and each change is reported to one of them.
+ *
+ * While it is open, the daemon resolves the names before they expire, although no program asks for them. Changes of the addresses that it
+ * publishes after the return of this function are reported, those of the order too. So look the names up after the subscription, not before
+ * it. Memory and rate are bounded for each user and in all, see [feed] in hither.toml(5). The daemon never waits for a reader.
+ *
+ * Returns HITHER_FRESH; HITHER_REFUSED; HITHER_NOT_SUBSCRIBED and errno, such as ENOENT or ECONNREFUSED if the daemon does not run, EACCES, or
+ * ETIMEDOUT; HITHER_BAD_NAME or HITHER_BAD_ARGUMENT; or the reason why there is no table. */
+int hither_subscribe(hither *table, const char *const *names, size_t count, int families, uint32_t timeout_ms, int *descriptor);
+
+/* Reads one change from the descriptor of a subscription into *change, and never waits. Several threads may do so; each change goes to one.
+ *
+ * Returns HITHER_FRESH; HITHER_NO_CHANGE; HITHER_GAP; HITHER_ENDED, again and again; or HITHER_BAD_ARGUMENT. *change is filled only with
+ * HITHER_FRESH. A change is in the table before it is reported, so hither_lookup gives the set of that version or a later one. */
+int hither_next_change(int descriptor, hither_change *change);
 
 /* Returns the meaning of a result in a few English words. The string is constant and must not be freed; no result is invalid. */
 const char *hither_strerror(int result);

@@ -2,9 +2,9 @@
 #![allow(unsafe_code)]
 
 use crate::types::{
-    Address, BAD_ARGUMENT, BAD_NAME, BUSY, EMPTY, Entry, FRESH, Hither, MISSING, NO_ADDRESS, NO_TABLE,
-    NOT_A_TABLE, NOT_CONNECTED, NOT_TRUSTED, OTHER_CLOCK, OTHER_NETWORK, PARTIAL, RANGE, RTT_UNMEASURED,
-    RTT_UNREACHABLE, STALE, Set, code,
+    Address, BAD_ARGUMENT, BAD_NAME, BUSY, EMPTY, ENDED, Entry, FRESH, GAP, Hither, MISSING, NO_ADDRESS,
+    NO_CHANGE, NO_TABLE, NOT_A_TABLE, NOT_CONNECTED, NOT_SUBSCRIBED, NOT_TRUSTED, OTHER_CLOCK, OTHER_NETWORK,
+    PARTIAL, RANGE, REFUSED, RTT_UNMEASURED, RTT_UNREACHABLE, STALE, Set, code,
 };
 use core::ffi::{CStr, c_char, c_int};
 use core::net::IpAddr;
@@ -19,10 +19,20 @@ use hither_wire::name::Name;
 ///
 /// # Safety
 /// `handle` is null, or was filled by `hither_open` or with zeros.
-unsafe fn handle_of<'h>(handle: *mut Hither) -> Option<&'h Handle> {
+pub(crate) unsafe fn handle_of<'h>(handle: *mut Hither) -> Option<&'h Handle> {
     // SAFETY: as the caller promises; the structure is large enough and aligned (checked in
     // `types.rs`), and all zeros are a handle too.
     unsafe { handle.cast::<Handle>().as_ref() }
+}
+
+/// The families that a caller names; `None` if there are no such ones.
+pub(crate) fn wanted_of(families: c_int) -> Option<Wanted> {
+    match families {
+        1 => Some(Wanted::One(Family::A)),
+        2 => Some(Wanted::One(Family::Aaaa)),
+        3 => Some(Wanted::Both),
+        _ => None,
+    }
 }
 
 /// The version of this interface, `HITHER_ABI` of the header. A program that was built for another
@@ -96,12 +106,7 @@ pub unsafe extern "C" fn hither_lookup(
     needed: *mut usize,
 ) -> c_int {
     let _errno = Errno::save();
-    let wanted = match families {
-        1 => Wanted::One(Family::A),
-        2 => Wanted::One(Family::Aaaa),
-        3 => Wanted::Both,
-        _ => return BAD_ARGUMENT,
-    };
+    let Some(wanted) = wanted_of(families) else { return BAD_ARGUMENT };
     // SAFETY: as the caller promises.
     let handle = unsafe { handle_of(handle) };
     let Some(handle) = handle.filter(|_| !name.is_null() && !out.is_null()) else { return BAD_ARGUMENT };
@@ -455,6 +460,11 @@ pub extern "C" fn hither_strerror(code: c_int) -> *const c_char {
         BAD_ARGUMENT => c"an argument is not valid",
         NO_ADDRESS => c"the name does not exist, or has no addresses",
         NOT_CONNECTED => c"no address could be connected to",
+        NOT_SUBSCRIBED => c"the daemon does not answer at its socket of changes",
+        REFUSED => c"the daemon does not take so many names or subscribers",
+        NO_CHANGE => c"nothing has changed",
+        GAP => c"changes were merged, since they were read too slowly",
+        ENDED => c"the daemon has ended the subscription",
         OTHER_NETWORK => c"this thread is in another network namespace, where other answers hold",
         _ => c"unknown result",
     };

@@ -23,6 +23,11 @@ pub(crate) const BAD_ARGUMENT: c_int = 11;
 pub(crate) const OTHER_NETWORK: c_int = 12;
 pub(crate) const NO_ADDRESS: c_int = 13;
 pub(crate) const NOT_CONNECTED: c_int = 14;
+pub(crate) const NOT_SUBSCRIBED: c_int = 15;
+pub(crate) const REFUSED: c_int = 16;
+pub(crate) const NO_CHANGE: c_int = 17;
+pub(crate) const GAP: c_int = 18;
+pub(crate) const ENDED: c_int = 19;
 /// `rtt_us` of an address that has not been measured.
 pub(crate) const RTT_UNMEASURED: u32 = 0xffff_fffe;
 /// `rtt_us` of an address that did not answer.
@@ -96,6 +101,28 @@ pub struct Entry {
     pub aaaa: Set,
 }
 
+/// Octets of a name as text: one of 255 octets, of which 250 are written as four each, is the longest.
+pub(crate) const NAME_TEXT: usize = 1008;
+
+/// `hither_change` in C: a change of one family of a name.
+#[repr(C)]
+pub struct Change {
+    /// The version of the set, or of its denial; 0 if the table does not have it.
+    pub version: u64,
+    /// The version at which the addresses last changed; 0 if there are none.
+    pub set_version: u64,
+    /// The family, `HITHER_A` or `HITHER_AAAA`.
+    pub family: u32,
+    /// The kind of the change, such as `HITHER_NEW_SET`.
+    pub cause: u32,
+    /// 1 if versions were passed over that have no record of their own, else 0.
+    pub coalesced: u32,
+    /// Zeros, for later versions.
+    pub reserved: [u32; 3],
+    /// The name in lower case without a final dot, ended by a NUL.
+    pub name: [c_char; NAME_TEXT],
+}
+
 /// A family that the table does not have.
 pub(crate) const EMPTY: Set = Set {
     version: 0,
@@ -162,10 +189,12 @@ mod tests {
         );
         fields!(Set, "hither_set", known, state, negative, sorted, judgements);
         fields!(Entry, "hither_entry", version, a, aaaa);
+        fields!(Change, "hither_change", version, set_version, family, cause, coalesced, reserved, name);
         let results = [FRESH, STALE, PARTIAL, MISSING, BUSY, NO_TABLE, NOT_TRUSTED, NOT_A_TABLE, OTHER_CLOCK];
-        let names = "FRESH STALE PARTIAL MISSING BUSY NO_TABLE NOT_TRUSTED NOT_A_TABLE OTHER_CLOCK BAD_NAME RANGE BAD_ARGUMENT OTHER_NETWORK NO_ADDRESS NOT_CONNECTED";
+        let names = "FRESH STALE PARTIAL MISSING BUSY NO_TABLE NOT_TRUSTED NOT_A_TABLE OTHER_CLOCK BAD_NAME RANGE BAD_ARGUMENT OTHER_NETWORK NO_ADDRESS NOT_CONNECTED NOT_SUBSCRIBED REFUSED NO_CHANGE GAP ENDED";
         let results = results.into_iter().chain([BAD_NAME, RANGE, BAD_ARGUMENT, OTHER_NETWORK]);
-        let results = results.chain([NO_ADDRESS, NOT_CONNECTED]);
+        let results =
+            results.chain([NO_ADDRESS, NOT_CONNECTED, NOT_SUBSCRIBED, REFUSED, NO_CHANGE, GAP, ENDED]);
         for (name, result) in names.split(' ').zip(results) {
             same(&format!("HITHER_{name}"), result as usize);
         }

@@ -28,14 +28,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Table::connect`] connects to the address that answers first. `examples/lookup.rs` prints an entry
-//! with its TTLs and measurements, `examples/connect.rs` connects, and `examples/watch.rs` follows every
-//! change of the table.
+//! [`Table::connect`] connects to the address that answers first, and [`Table::subscribe`] has the daemon
+//! report changes of names. `examples/lookup.rs` prints an entry with its TTLs and measurements,
+//! `examples/connect.rs` connects, `examples/subscribe.rs` follows names, and `examples/watch.rs` follows
+//! every change of the table.
 
 #![deny(unsafe_code)]
 
 mod connect;
 mod raw;
+mod subscribe;
 
 pub use connect::ConnectError;
 use hither_latest::Latest;
@@ -49,6 +51,7 @@ pub use hither_table::{
 };
 pub use hither_wire::name::Name;
 use std::path::{Path, PathBuf};
+pub use subscribe::{Cause, Change, Missed, Refusal, SubscribeError, Subscription};
 
 /// The runtime directory: `HITHER_RUNTIME_DIR` if that is set and the program is not setuid, otherwise
 /// [`RUNTIME_DIR`].

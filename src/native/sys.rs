@@ -6,6 +6,7 @@
 
 mod held;
 mod libc_state;
+mod local;
 mod socket;
 mod stream;
 mod table;
@@ -13,6 +14,9 @@ mod table;
 pub(crate) use held::Held;
 pub(crate) use libc_state::environment_dir;
 pub use libc_state::{Errno, Resolver, is_in_environment};
+pub(crate) use local::{
+    Received, connect_local, into_waitless, receive_message, receive_now, send_message, wait_for_message,
+};
 pub(crate) use socket::{connect, receive, send, send_to_path};
 pub(crate) use stream::{begin_stream, has_connected, into_blocking, wait_for_any};
 pub(crate) use table::{Opened, open_table, table_file, wait_at_header};
@@ -72,6 +76,11 @@ impl Path {
     pub fn push_file(&mut self, name: &str) -> Option<()> {
         self.push(b"/")?;
         self.push(name.as_bytes())
+    }
+
+    /// The path without its final NUL.
+    pub fn octets(&self) -> &[u8] {
+        self.octets.get(..self.len).unwrap_or_default()
     }
 
     fn as_c(&self) -> &CStr {
