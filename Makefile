@@ -9,7 +9,10 @@ lib = $(CARGO_TARGET_DIR)/loadable
 libraries = $(lib)/libnss_hither.so $(lib)/libhither_c.so
 version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 programs = $(bin)/hitherd $(bin)/hither-sorter $(bin)/hitherctl
-units = hitherd.socket hitherd-control.socket hitherd-sorter.socket hitherd.service hither-sorter.service hither-metrics.socket hither-metrics@.service
+units = hitherd.socket hitherd-control.socket hitherd-sorter.socket hitherd.service hither-sorter.service hither-metrics.socket hither-metrics@.service \
+	hither-changed@.service
+# Services that follow changes of their backends.
+examples = nginx haproxy pgbouncer
 # Programs that people call, which have completions.
 completed = hitherctl hitherd
 man3 = libhither.3
@@ -62,7 +65,11 @@ install: $(programs) $(libraries)
 	install -m 644 $(addprefix man/,$(man8)) $(d)/share/man/man8/
 	install -d $(d)/share/doc/hither
 	install -m 644 README.md ARCHITECTURE.md LICENSE-MIT LICENSE-APACHE $(d)/share/doc/hither/
-	install -d $(DESTDIR)/etc/hither
+	for dir in . $(examples); do install -d $(d)/share/doc/hither/examples/$$dir; done
+	install -m 644 packaging/examples/README.md $(d)/share/doc/hither/examples/
+	for dir in $(examples); do install -m 644 packaging/examples/$$dir/*.* $(d)/share/doc/hither/examples/$$dir/ \
+		&& install -m 755 packaging/examples/$$dir/changed $(d)/share/doc/hither/examples/$$dir/ || exit 1; done
+	install -d $(DESTDIR)/etc/hither/changed.d
 	test -e $(DESTDIR)/etc/hither/hither.toml || install -m 644 systemd/hither.toml $(DESTDIR)/etc/hither/hither.toml
 
 uninstall:

@@ -146,7 +146,7 @@ fn the_table_stands_where_its_page_says() {
 #[test]
 fn the_examples_of_the_library_are_those_that_are_run() {
     let page = page("libhither.3").replace("\\&", "").replace("\\e", "\\");
-    for example in ["lookup.c", "lookup.py", "connect.c"] {
+    for example in ["lookup.c", "lookup.py", "connect.c", "subscribe.c"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/capi/examples").join(example);
         let text = std::fs::read_to_string(path).expect("there");
         assert!(page.contains(text.trim()), "{example} differs from the page");

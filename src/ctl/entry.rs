@@ -117,6 +117,20 @@ impl Entry {
         Some(Entry::from_view(text(snapshot.name()), rtype(family), &view, now))
     }
 
+    /// The entry on one line, after the cause of its change.
+    pub fn line(&self, cause: &str) -> String {
+        let mut line = format!("{} {}  {cause}, version {}", self.name, self.rtype, self.version);
+        if let Some(negative) = self.negative {
+            line += ", ";
+            line += negative;
+        }
+        for (n, shown) in self.set.addresses.iter().enumerate() {
+            line += if n == 0 { ": " } else { ", " };
+            line += &shown.address.to_string();
+        }
+        line
+    }
+
     /// The entry together with the order over both families.
     pub fn with_both(mut self, both: Option<&Both>) -> Entry {
         self.set.both = both.cloned();

@@ -68,14 +68,9 @@ enum Verb {
         #[arg(value_name = "A|AAAA", value_parser = family)]
         rtype: Option<Family>,
     },
-    /// Print a line for each new version of an entry, until Ctrl-C.
-    Watch {
-        /// The name to watch.
-        name: Name,
-        /// A or AAAA.
-        #[arg(value_name = "A|AAAA", value_parser = family, default_value = "A")]
-        rtype: Family,
-    },
+    /// Print a line for each new version of an entry, until Ctrl-C; of several names, for each change of
+    /// their addresses. Or run a command for each change.
+    Watch(watch::Options),
     /// Show all entries of the table.
     Dump,
     /// Check the whole table for damaged entries.
@@ -276,7 +271,7 @@ pub fn run() -> ExitCode {
     let mut out = io::stdout().lock();
     let result = match args.verb {
         Verb::Lookup { name, rtype } => read::lookup(&context, &mut out, &name, rtype),
-        Verb::Watch { name, rtype } => watch::watch(&context, &mut out, &name, rtype),
+        Verb::Watch(options) => watch::watch(&context, &mut out, options),
         Verb::Dump => read::dump(&context, &mut out),
         Verb::Verify => read::verify(&context, &mut out),
         Verb::Stats => read::stats(&context, &mut out),

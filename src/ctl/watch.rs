@@ -1,23 +1,69 @@
-//! `watch`: a line for every version of an entry, superseded ones included, as the table's ring of
-//! changes has them.
+//! `watch` of one name: a line for every version of an entry, superseded ones included, as the table's
+//! ring of changes has them. `watch` of several names, and with a command, is in `watch/feed.rs`.
+
+mod command;
+mod feed;
+mod line;
+mod runs;
+mod sets;
+mod signals;
 
 use super::entry::{Entry, rtype};
 use super::read::print;
 use super::{Context, End};
-use hither_client::{Family, Key, Name, NoEntry, Reader, Snapshot, StaleTime, Step, Table};
+use feed::Wishes;
+use hither_client::{Family, Key, Name, NoEntry, Reader, Snapshot, StaleTime, Step, Table, Wanted};
 use hither_net::clock::now;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::Duration;
 
 /// The time without a change after which we check whether the table was replaced.
 const CHECK_AFTER: Duration = Duration::from_secs(1);
 
-pub(super) fn watch(
-    context: &Context,
-    out: &mut impl Write,
-    name: &Name,
-    family: Family,
-) -> Result<End, End> {
+/// The options of the verb.
+#[derive(clap::Args, Debug)]
+pub(super) struct Options {
+    /// Run this command by sh for each change of the addresses, instead of printing a line.
+    #[arg(long, value_name = "COMMAND")]
+    exec: Option<String>,
+    /// Changes of the order alone count, too.
+    #[arg(long)]
+    order: bool,
+    /// Each name that is in the table counts as changed when the watch begins.
+    #[arg(long)]
+    now: bool,
+    /// The names to watch, and A or AAAA after them for one family alone.
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<Name>,
+}
+
+/// Watches one name in the table, or several names, or with a command, by a subscription.
+pub(super) fn watch(context: &Context, out: &mut impl Write, options: Options) -> Result<End, End> {
+    let Options { exec: command, order, now, mut names } = options;
+    let family = if names.len() > 1 { names.last().and_then(family_of) } else { None };
+    if family.is_some() {
+        names.pop();
+    }
+    match names.as_slice() {
+        [name] if command.is_none() && !order && !now => {
+            watch_table(context, out, name, family.unwrap_or(Family::A))
+        }
+        names => {
+            let names: BTreeSet<Name> = names.iter().map(Name::to_lower).collect();
+            let wanted = family.map_or(Wanted::Both, Wanted::One);
+            let wishes = Wishes { names: names.into_iter().collect(), wanted, command, order, now };
+            feed::watch(context, out, &wishes)
+        }
+    }
+}
+
+/// The family that the last word of the command line stands for, if it does so.
+fn family_of(word: &Name) -> Option<Family> {
+    super::family(word.to_string().trim_end_matches('.')).ok()
+}
+
+fn watch_table(context: &Context, out: &mut impl Write, name: &Name, family: Family) -> Result<End, End> {
     let name = name.to_lower();
     let mut watched = Watched { context, name, family, last: 0, is_present: false };
     let mut snapshot = Snapshot::new();

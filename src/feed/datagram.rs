@@ -104,7 +104,8 @@ impl Datagram {
         let end = self.len + 1 + wire.len();
         let Some([first, rest @ ..]) = self.octets.get_mut(self.len..end) else { return Err(Full) };
         *first = families.octet();
-        rest.copy_from_slice(wire);
+        // libhither does not link where a panic can be reached, as in a copy of slices.
+        rest.iter_mut().zip(wire).for_each(|(to, from)| *to = *from);
         self.len = end;
         Ok(())
     }

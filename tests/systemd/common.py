@@ -5,7 +5,7 @@ sys.path.insert(0, "/src/support")
 failed = []
 UNITS = ["hitherd.socket", "hitherd-control.socket", "hitherd-sorter.socket", "hitherd.service", "hither-sorter.service"]
 # Units that are off until an operator enables them.
-OFF = ["hither-metrics.socket", "hither-metrics@.service"]
+OFF = ["hither-metrics.socket", "hither-metrics@.service", "hither-changed@.service"]
 
 
 def check(what, holds, detail=""):

@@ -68,7 +68,7 @@ def install():
         state = (prop(unit, "UnitFileState"), prop(unit, "ActiveState"))
         check(f"{unit} is enabled and active", state == ("enabled", "active"), state)
     for unit in OFF:
-        state = prop(unit, "UnitFileState")
+        state = run("systemctl", "is-enabled", unit).stdout.strip()
         check(f"{unit} is off", state in ("disabled", "static") and (unit.endswith("@.service") or prop(unit, "ActiveState") == "inactive"), state)
     failed = run("systemctl", "--failed", "--no-legend", "--plain").stdout
     check("no unit has failed", "hither" not in failed, failed)
