@@ -42,6 +42,11 @@ func (t *Table) DaemonAddress() (netip.AddrPort, bool) {
 // it is asked, else a stale one (its TTL is 0; use it for 30 seconds at most). The error is ErrUnanswered if there is
 // none, ErrName, or that of the context.
 func (t *Table) Resolve(ctx context.Context, name string, families Families, e *Entry) error {
+	return t.resolve(ctx, name, families, e, true)
+}
+
+// resolve is Resolve; if the daemon does not answer, stale entries are used only if they may be.
+func (t *Table) resolve(ctx context.Context, name string, families Families, e *Entry, mayBeStale bool) error {
 	parsed, err := ParseName(name)
 	if err != nil {
 		return err
@@ -59,7 +64,7 @@ func (t *Table) Resolve(ctx context.Context, name string, families Families, e *
 	}
 	answer = t.Lookup(parsed, families, e)
 	// What has expired after the daemon has answered is what it answered with: stale data, or a TTL of 0.
-	if answer == Fresh || answer == Stale || hasAsked && answer == Incomplete && e.hasAll(families) {
+	if answer == Fresh || answer == Stale && (mayBeStale || hasAsked) || hasAsked && answer == Incomplete && e.hasAll(families) {
 		return nil
 	}
 	return ErrUnanswered

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -180,6 +181,17 @@ func TestStale(t *testing.T) {
 	}
 	if set, _ := entry.Set(A); set.Use() != StaleOnly || set.TTL() != 0 || set.Len() != 1 {
 		t.Errorf("%+v", set)
+	}
+	if err := table.resolve(context.Background(), "short.example", A, &entry, false); !errors.Is(err, ErrUnanswered) {
+		t.Error(err)
+	}
+	// A resolver of the system that fails for now: the expired address is tried, where nobody listens.
+	fails := func(context.Context, string, string) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Err: errors.New("no server")}
+	}
+	dialer := Dialer{Table: table, Dialer: net.Dialer{Resolver: &net.Resolver{PreferGo: true, Dial: fails}}}
+	if _, err := dialer.Dial("tcp4", "short.example:1"); err == nil || !strings.Contains(err.Error(), "127.0.0.7:1") {
+		t.Error(err)
 	}
 	if err := table.Resolve(context.Background(), "other.example", A, &entry); !errors.Is(err, ErrUnanswered) {
 		t.Error(err)

@@ -64,15 +64,21 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	if table == nil {
 		table = Default
 	}
-	if err := table.Resolve(ctx, host, families, &entry); err != nil {
-		return d.Dialer.DialContext(ctx, network, address)
+	var candidates []Address
+	if table.resolve(ctx, host, families, &entry, false) == nil {
+		candidates = candidatesOf(&entry, families)
 	}
-	candidates := candidatesOf(&entry, families)
-	if len(candidates) == 0 {
-		// A denial: other sources of the system may know the name, and its search list may complete it.
-		return d.Dialer.DialContext(ctx, network, address)
+	if len(candidates) > 0 {
+		return d.race(ctx, network, strconv.Itoa(number), candidates)
 	}
-	return d.race(ctx, network, strconv.Itoa(number), candidates)
+	// After a denial too: other sources of the system may know the name, and its search list may complete it.
+	connection, err := d.Dialer.DialContext(ctx, network, address)
+	var failed *net.DNSError
+	if errors.As(err, &failed) && (failed.IsTemporary || failed.IsTimeout) &&
+		table.LookupText(host, families, &entry) == Stale {
+		return d.race(ctx, network, strconv.Itoa(number), candidatesOf(&entry, families))
+	}
+	return connection, err
 }
 
 // candidatesOf are the addresses to try: best first, but the families in turn, and last those whose certificates

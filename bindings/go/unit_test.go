@@ -3,6 +3,7 @@ package hither
 import (
 	"context"
 	"errors"
+	"math/rand"
 	"net/netip"
 	"strings"
 	"testing"
@@ -81,5 +82,35 @@ func TestUnitNoTable(t *testing.T) {
 	}
 	if _, ok := entry.Set(A); ok || entry.Version() != 0 || len(entry.Ordered(Both)) != 0 {
 		t.Error("an empty entry has a set")
+	}
+}
+
+// Whatever a record has beyond its counts, nothing is read outside of it.
+func TestUnitAnyRecord(t *testing.T) {
+	numbers := rand.New(rand.NewSource(7))
+	for n := 0; n < 20_000; n++ {
+		words := make([]uint64, 1+numbers.Intn(80))
+		for at := range words {
+			words[at] = numbers.Uint64() >> numbers.Intn(64)
+		}
+		if len(words) < 2 {
+			continue
+		}
+		words[1] = words[1]&^0xffff | uint64(len(words))
+		if numbers.Intn(2) == 0 {
+			words[1] = words[1]&^0xffffff0000 | uint64(numbers.Intn(12))<<24 | uint64(numbers.Intn(5))<<32 | 9<<16 | 3<<40
+		}
+		shape, ok := shapeOf(words[1])
+		if !ok {
+			continue
+		}
+		entry := Entry{words: words, shape: shape, nowMs: numbers.Uint64(), families: numbers.Uint64()}
+		_, _, _ = entry.Name(), entry.Intact(), entry.Ordered(Both)
+		for _, family := range [2]Families{A, AAAA} {
+			entry.Withheld(family)
+			if set, ok := entry.Set(family); ok {
+				_, _, _, _ = set.Canonical(), set.Dissenters(), set.TTL(), set.lifetimeS()
+			}
+		}
 	}
 }

@@ -38,7 +38,10 @@ fn upstream() -> Upstream {
                 address(composer, Owner::Wire(last.as_wire()));
             }),
             "v4.example." if is_a => answer(query, &[4], 600),
-            "short.example." if is_a => answer(query, &[7], 1),
+            "short.example." if is_a => compose(query, Rcode::NOERROR, 0, |composer| {
+                let here = [127, 0, 0, 7];
+                assert!(composer.record(Section::Answer, Owner::At(12), Rtype::A, 1, &here));
+            }),
             "many.example." if is_a => answer(query, &(1..=40).collect::<Vec<u8>>(), 600),
             "v4.example." | "short.example." | "many.example." => compose(query, Rcode::NOERROR, 0, soa),
             _ => compose(query, Rcode::NXDOMAIN, 0, soa),

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from ._entry import A, AAAA, BOTH, Address
 from ._file import TableError
 from ._system import SystemFiles
-from ._table import Table
+from ._table import Answer, Table
 
 _KINDS = (
     (socket.SOCK_STREAM, int(socket.IPPROTO_TCP)),
@@ -41,7 +41,13 @@ class _Hook:
         if kinds and number is not None and not flags and isinstance(host, (str, bytes)):
             found = self._addresses(host, family)
         if not found:
-            return self._original(host, port, family, type, proto, flags)
+            try:
+                return self._original(host, port, family, type, proto, flags)
+            except socket.gaierror as error:
+                # Neither the daemon nor the system's resolver answers: addresses that have expired are better.
+                found = self._stale(host, family) if error.args[:1] == (socket.EAI_AGAIN,) and kinds else None
+                if not found or number is None or flags:
+                    raise
         return [_info(one, number, kind, protocol) for one in found for kind, protocol in kinds]
 
     def _addresses(self, host: Any, family: int) -> Optional[List[Address]]:
@@ -53,9 +59,17 @@ class _Hook:
         families = _FAMILIES.get(family)
         if families is None or not self._system.may_be_in_table(host):
             return None
-        answer = self._table.resolve(host, families)
-        if answer is None:
+        answer = self._table.resolve(host, families, stale=False)
+        return self._in_order(answer) if answer else None
+
+    def _stale(self, host: Any, family: int) -> Optional[List[Address]]:
+        host = host.decode("latin-1") if isinstance(host, bytes) else host
+        families = _FAMILIES.get(family)
+        if families is None or not isinstance(host, str) or not self._system.may_be_in_table(host):
             return None
+        return self._in_order(self._table.lookup(host, families))
+
+    def _in_order(self, answer: Answer) -> List[Address]:
         # A denial is left to the original function: the search list may complete the name, or another source of
         # the system knows it.
         ordered = answer.addresses

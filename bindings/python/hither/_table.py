@@ -146,10 +146,10 @@ class Table:
             return Answer(entry.status(families), entry, families)
         return Answer(Status.BUSY, None, families)
 
-    def resolve(self, name: str, families: int = BOTH) -> Optional[Answer]:
+    def resolve(self, name: str, families: int = BOTH, stale: bool = True) -> Optional[Answer]:
         """The answer of the table if it is fresh, else that which the daemon publishes when it is asked, else a
-        stale one; None if there is none, so that the system's resolver has to be asked. Waits 1.5 seconds at
-        most."""
+        stale one, unless `stale` is false; None if there is none, so that the system's resolver has to be asked.
+        Waits 1.5 seconds at most."""
         answer = self.lookup(name, families)
         if answer.status is Status.FRESH:
             return answer
@@ -160,7 +160,7 @@ class Table:
         except ValueError:
             return None
         answer = self.lookup(name, families)
-        if answer.status in (Status.FRESH, Status.STALE):
+        if answer.status is Status.FRESH or (answer.status is Status.STALE and (stale or has_asked)):
             return answer
         entry = answer.entry
         if has_asked and entry and entry.words[1] >> 40 & families == families:

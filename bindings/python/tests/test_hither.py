@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import os
 import pathlib
+import random
 import socket
 import tempfile
 import threading
@@ -65,6 +66,26 @@ class Names(unittest.TestCase):
             self.assertEqual(_hook._kinds_of(kind, proto), [])
         for port, number in ((None, 0), (80, 80), ("443", 443), (b"1", 1), ("http", None), (70000, None), ("", None)):
             self.assertEqual(_hook._port_of(port), number, port)
+
+
+class AnyRecord(unittest.TestCase):
+    def test_nothing_is_read_outside_of_a_record(self):
+        numbers, tried = random.Random(7), 0
+        for _ in range(4000):
+            words = [numbers.getrandbits(64) >> numbers.randrange(64) for _ in range(numbers.randrange(2, 80))]
+            counts = numbers.randrange(12) << 24 | numbers.randrange(5) << 32 | 9 << 16 | 3 << 40
+            words[1] = (counts if numbers.randrange(2) else words[1] & ~0xFFFF) | len(words)
+            if not _file._fits(words[1]):
+                continue
+            tried += 1
+            entry = hither.Entry(words, numbers.getrandbits(48), numbers.getrandbits(20), numbers.getrandbits(10))
+            entry.status(hither.BOTH), entry.ordered(), entry.name, entry.is_intact
+            for family in (hither.A, hither.AAAA):
+                entry.withholds(family)
+                own = entry.set(family)
+                if own:
+                    own.canonical, own.dissenters, own.ttl, own.lifetime_s, own.use, own.addresses
+        self.assertGreater(tried, 1000)
 
 
 class WithoutTable(unittest.TestCase):
