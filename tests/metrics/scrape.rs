@@ -77,7 +77,7 @@ fn every_metric_is_there_and_promtool_has_nothing_to_say() {
                 .iter()
                 .any(|start| text.contains(*start))
         };
-        assert_eq!(is_there(&text), !RARE.contains(&name), "{heading}:\n{text}");
+        assert!(is_there(&text) || RARE.contains(&name), "{heading}:\n{text}");
     }
     assert_eq!(value(&text, "hither_up"), Some(1.0));
     assert_eq!(value(&text, "hither_lookups_total{result=\"miss\"}"), Some(1.0));
