@@ -2,6 +2,8 @@
 
 mod page;
 
+pub(super) use page::clean;
+
 use super::ask::{TIMEOUT, ask, unexpected};
 use super::{Context, End, entry, remark};
 use hither_client::{Family, Name};
@@ -16,21 +18,13 @@ pub(super) fn explain(
     family: Option<Family>,
 ) -> Result<End, End> {
     let families = family.map_or_else(|| vec![Family::A, Family::Aaaa], |family| vec![family]);
-    let mut all = Vec::new();
-    for family in families {
-        let request = Request::Explain { name: name.to_string(), rtype: entry::rtype(family).to_owned() };
-        match ask(context, &request, TIMEOUT)? {
-            Response::Explained(explanation) => all.extend(explanation),
-            _ => return Err(unexpected()),
-        }
-    }
-    for (at, explanation) in all.iter().enumerate() {
-        if context.json {
+    let all = gathered(context, name, &families)?;
+    if context.json {
+        for explanation in &all {
             writeln!(out, "{}", as_json(explanation)?)?;
-        } else {
-            let between = if at > 0 { "\n" } else { "" };
-            write!(out, "{between}{}", page::page(explanation))?;
         }
+    } else {
+        write!(out, "{}", pages(&all))?;
     }
     let is_denied = |set: &SetReport| set.negative.is_some();
     Ok(match all.as_slice() {
@@ -41,6 +35,29 @@ pub(super) fn explain(
         all if all.iter().all(|known| known.set.as_ref().is_some_and(is_denied)) => End::DoesNotExist,
         _ => End::Done,
     })
+}
+
+/// What is known of a name, as one text.
+pub(super) fn text(context: &Context, name: &Name) -> Result<String, End> {
+    let all = gathered(context, name, &[Family::A, Family::Aaaa])?;
+    let unknown = || format!("nothing is known of {name}\n");
+    Ok(if all.is_empty() { unknown() } else { pages(&all) })
+}
+
+fn gathered(context: &Context, name: &Name, families: &[Family]) -> Result<Vec<Explanation>, End> {
+    let mut all = Vec::new();
+    for family in families {
+        let request = Request::Explain { name: name.to_string(), rtype: entry::rtype(*family).to_owned() };
+        match ask(context, &request, TIMEOUT)? {
+            Response::Explained(explanation) => all.extend(explanation.map(|known| *known)),
+            _ => return Err(unexpected()),
+        }
+    }
+    Ok(all)
+}
+
+fn pages(all: &[Explanation]) -> String {
+    all.iter().map(page::page).collect::<Vec<_>>().join("\n")
 }
 
 /// The explanation as JSON. What the sorter knows of an address stands beside what the daemon knows.

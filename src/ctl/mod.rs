@@ -13,6 +13,7 @@ mod nsswitch;
 mod present;
 mod read;
 mod resolv;
+mod top;
 mod watch;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -23,6 +24,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Once;
+use std::time::Duration;
 
 /// Read hither's table, and query and manage its daemon.
 #[derive(Parser, Debug)]
@@ -91,6 +93,18 @@ enum Verb {
     },
     /// Show the state of the daemon, the sorter and the upstreams.
     Status,
+    /// Show a live view: rates, upstreams, the names asked most, changes and open rounds; ? shows the keys.
+    Top {
+        /// Show the units of systemd that ask, instead of names.
+        #[arg(long)]
+        by_unit: bool,
+        /// The time between two looks, from 0.1 to 60.
+        #[arg(long, value_name = "SECONDS", value_parser = top::interval, default_value = "0.5")]
+        interval: Duration,
+        /// Draw without colours, as with NO_COLOR in the environment.
+        #[arg(long)]
+        no_color: bool,
+    },
     /// Make the daemon read its configuration again, and wait until it is in force.
     Reload {
         /// Wait for the reload that a signal of systemd has begun, and report its result.
@@ -283,6 +297,9 @@ pub fn run() -> ExitCode {
             metrics::metrics(&context, &mut out, &metrics::Target::Output(format))
         }
         Verb::Status => ask::status(&context, &mut out),
+        Verb::Top { by_unit, interval, no_color } => {
+            top::top(&context, &mut out, top::Options { by_unit, interval, no_color })
+        }
         Verb::Reload { begun } => ask::reload(&context, &mut out, begun),
         Verb::Flush { names } => ask::flush(&context, &mut out, &names),
         Verb::Query { name, rtype } => ask::query(&context, &mut out, &name, &rtype),

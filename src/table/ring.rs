@@ -42,6 +42,15 @@ impl Follower {
         &self.reader
     }
 
+    /// Passes over all changes but the latest `kept`; returns how many were passed over. Takes a moment,
+    /// however many there are.
+    pub fn skip(&mut self, kept: u64) -> u64 {
+        let Some(head) = self.reader.observe(head::CHANGES) else { return 0 };
+        let passed_over = head.wrapping_sub(self.next).saturating_sub(kept);
+        self.next = self.next.wrapping_add(passed_over);
+        passed_over
+    }
+
     /// Reads the next change; copies its entry into `out`.
     pub fn step(&mut self, out: &mut Snapshot) -> Step {
         // The file has been truncated.

@@ -325,7 +325,7 @@ fn addresses<T: ToString>(all: &[T], more: u64) -> String {
 }
 
 /// A text without characters that a terminal would obey: what a certificate says is its owner's choice.
-fn clean(text: &str) -> String {
+pub(in crate::ctl) fn clean(text: &str) -> String {
     let is_plain = |c: char| !c.is_control() && !('\u{2028}'..='\u{202e}').contains(&c);
     text.chars().map(|c| if is_plain(c) { c.to_string() } else { c.escape_default().to_string() }).collect()
 }
