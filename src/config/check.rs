@@ -33,6 +33,9 @@ impl Config {
         if self.table.entries > Some(16 << 20) {
             return fail("table", "entries", "is larger than 16777216");
         }
+        if self.limits.feed.limits.names > 1_000_000 {
+            return fail("feed", "names", "is larger than 1000000");
+        }
         // An upstream of several domains counts once.
         let mut distinct: Vec<&Upstream> = Vec::new();
         self.upstreams.all().chain(&self.upstreams.tls.bootstrap).for_each(|upstream| {

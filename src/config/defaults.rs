@@ -1,7 +1,7 @@
 //! The configuration without any file, as hither.toml(5) documents it.
 
 use super::{
-    Config, Findings, HOSTS_FILE, Hosts, Limits, Listen, Network, Probe, Sort, State, Table, Upstreams,
+    Config, Feed, Findings, HOSTS_FILE, Hosts, Limits, Listen, Network, Probe, Sort, State, Table, Upstreams,
 };
 use hither_rounds::Settings;
 use hither_table::FamilyOrder;
@@ -31,6 +31,7 @@ impl Default for Config {
                 tcp: 1_000,
                 tcp_per_network: 100,
                 replies_per_second: 100,
+                feed: Feed { mode: 0o666, limits: hither_feed::server::Limits::default() },
             },
             settings: Settings::default(),
             table: Table { entries: None, mode: 0o644 },

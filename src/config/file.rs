@@ -4,7 +4,7 @@
 use super::upstream::{CaFile, CertificateName, ConnectAddress, PinText, UpstreamAddress, VerifyWord};
 use super::values::{
     AtLeastOne, BlockAnswer, Blocked, Covers, DenyWord, FamiliesWord, Level, ListenAddress, LocalFile, Mode,
-    Network, Probes, Suffix, Suffixes, Time,
+    Network, Probes, SocketMode, Suffix, Suffixes, Time,
 };
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -38,6 +38,8 @@ pub(super) struct File {
     pub table: Table,
     #[serde(default)]
     pub sort: SortFile,
+    #[serde(default)]
+    pub feed: FeedFile,
     #[serde(default)]
     pub log: Log,
 }
@@ -128,6 +130,17 @@ pub(super) struct SortFile {
     pub withhold: Option<bool>,
     pub tls_rate: Option<u32>,
     pub tls_except: Option<Vec<Suffix>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FeedFile {
+    pub mode: Option<SocketMode>,
+    pub names: Option<u32>,
+    pub names_per_user: Option<AtLeastOne>,
+    pub rounds: Option<AtLeastOne>,
+    pub rounds_per_user: Option<AtLeastOne>,
+    pub subscribers_per_user: Option<AtLeastOne>,
 }
 
 #[derive(Deserialize, Default)]

@@ -31,6 +31,7 @@ impl Config {
             cache,
             table,
             sort,
+            feed,
             log,
         } = file;
         set(&mut self.runtime_dir, runtime_dir);
@@ -74,7 +75,19 @@ impl Config {
         self.table.entries = table.entries.map(usize::from).or(self.table.entries);
         set(&mut self.table.mode, table.mode);
         self.merge_sort(sort);
+        self.merge_feed(feed);
         set(&mut self.level, log.level.map(|level| level.0));
+    }
+
+    fn merge_feed(&mut self, file: file::FeedFile) {
+        let rate = |rate: super::values::AtLeastOne| u32::try_from(rate.0).unwrap_or(u32::MAX);
+        let feed = &mut self.limits.feed;
+        set(&mut feed.mode, file.mode);
+        feed.limits.names = file.names.map_or(feed.limits.names, |names| names as usize);
+        set(&mut feed.limits.names_per_user, file.names_per_user);
+        set(&mut feed.limits.subscribers_per_user, file.subscribers_per_user);
+        set(&mut feed.limits.rounds, file.rounds.map(rate));
+        set(&mut feed.limits.rounds_per_user, file.rounds_per_user.map(rate));
     }
 
     fn merge_sort(&mut self, sort: file::SortFile) {

@@ -170,6 +170,17 @@ pub struct Limits {
     pub tcp_per_network: usize,
     /// Equal replies per second to one network other than this host; 0: no limit.
     pub replies_per_second: u32,
+    /// What programs may subscribe to.
+    pub feed: Feed,
+}
+
+/// The feed of changes, section `[feed]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Feed {
+    /// The permissions of its socket.
+    pub mode: u32,
+    /// Its limits; without a name there is no feed.
+    pub limits: hither_feed::server::Limits,
 }
 
 /// The measurements of addresses, section `[sort]`.

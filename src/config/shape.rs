@@ -151,6 +151,18 @@ pub(super) const SECTIONS: &[Section] = &[
             ("tls_except", Texts),
         ],
     },
+    Section {
+        name: "feed",
+        is_repeated: false,
+        keys: &[
+            ("mode", Text),
+            ("names", Number),
+            ("names_per_user", Number),
+            ("rounds", Number),
+            ("rounds_per_user", Number),
+            ("subscribers_per_user", Number),
+        ],
+    },
     Section { name: "log", is_repeated: false, keys: &[("level", Text)] },
 ];
 

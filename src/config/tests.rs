@@ -209,6 +209,9 @@ fn every_wrong_value_says_what_was_expected() {
         ("[listen]\ndns = [\"localhost:53\"]\n", "is a name"),
         ("[table]\nmode = \"0666\"\n", "at most read"),
         ("[table]\nentries = 99999999\n", "16777216"),
+        ("[feed]\nmode = \"0777\"\n", "who may write may subscribe"),
+        ("[feed]\nnames = 9999999\n", "1000000"),
+        ("[feed]\nrounds = 0\n", "expected a whole number from 1"),
         (
             "[sort]\nprobes = [\"tls:0\"]\n",
             "2:11: 'tls:0' is not a kind of probe; expected \"icmp\", \"tcp:PORT\"",

@@ -92,6 +92,27 @@ impl<'de> Deserialize<'de> for Mode {
     }
 }
 
+/// Permissions of a socket in octal, such as `"0666"`.
+#[derive(Clone, Copy)]
+pub(super) struct SocketMode(u32);
+
+impl From<SocketMode> for u32 {
+    fn from(mode: SocketMode) -> u32 {
+        mode.0
+    }
+}
+
+impl<'de> Deserialize<'de> for SocketMode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let mode = u32::from_str_radix(&text, 8).ok();
+        let mode = mode.filter(|mode| [0o600, 0o660, 0o666].contains(mode));
+        let expected = "expected \"0600\", \"0660\" or \"0666\": who may write may subscribe";
+        mode.map(SocketMode)
+            .ok_or_else(|| D::Error::custom(format!("'{text}' is not a mode for the feed; {expected}")))
+    }
+}
+
 /// The address of a listener.
 pub(super) struct ListenAddress(pub SocketAddr);
 

@@ -23,7 +23,7 @@ pub use explain::{
 pub use paths::{CONTROL_SOCKET, SORTER_SOCKET, SYSTEM_SOCKETS, socket_paths};
 pub use probes::{AddressProbes, CertificateReport, Explain, Explained, ProbeReport};
 pub use sorter::{Order, OrderedAddress, SorterCounts, SorterMessage, SorterReply, VERSION, Verdict};
-pub use status::{FileStatus, SorterStatus, Status, TlsStatus, UpstreamStatus};
+pub use status::{FeedStatus, FileStatus, SorterStatus, Status, TlsStatus, UpstreamStatus};
 pub use top::{AskedBy, Asker, OpenRound, TopName, TopReport, TopUnit};
 pub use words::{SorterState, SourceKind, Transport, UpstreamState};
 

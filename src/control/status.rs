@@ -1,7 +1,7 @@
 //! The state of the daemon, as `hitherctl status` shows it. Missing fields are empty: the daemon may be
 //! of another version.
 
-use crate::{SorterState, Transport, UpstreamState};
+use crate::{SorterState, Transport, UpstreamState, counted};
 use serde::{Deserialize, Serialize};
 
 /// The state of the daemon and of everything that it uses.
@@ -32,6 +32,8 @@ pub struct Status {
     pub files_more: u64,
     /// Whether the sorter is connected.
     pub sorter: SorterStatus,
+    /// Programs that are subscribed to changes.
+    pub feed: FeedStatus,
     /// The differences from the configuration, each with its reason, for instance a table without
     /// enough memory or a wrong configuration.
     pub problems: Vec<String>,
@@ -42,6 +44,23 @@ impl Status {
     #[must_use]
     pub fn hit_rate(&self) -> Option<f64> {
         (self.looked_up > 0).then(|| self.hits as f64 / self.looked_up as f64)
+    }
+}
+
+/// The state of the feed of changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FeedStatus {
+    /// Connections of programs now.
+    pub subscribers: u64,
+    /// Names that they are subscribed to; one that two have counts twice.
+    pub names: u64,
+}
+
+impl std::fmt::Display for FeedStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = counted(self.names, "name", "names");
+        write!(f, "{}, {names}", counted(self.subscribers, "subscriber", "subscribers"))
     }
 }
 

@@ -152,7 +152,7 @@ fn print_status(out: &mut impl Write, status: &Status) -> Result<(), End> {
             writeln!(
                 out,
                 "{}",
-                sorter.lacks.iter().fold(String::new(), |all, lack| all + ", without " + lack)
+                sorter.lacks.iter().fold(String::new(), |all, own| all + ", without " + own)
             )?;
         }
         None => writeln!(
@@ -164,6 +164,9 @@ fn print_status(out: &mut impl Write, status: &Status) -> Result<(), End> {
                 _ => "not connected",
             }
         )?,
+    }
+    if status.feed.subscribers > 0 {
+        writeln!(out, "feed       {}", status.feed)?;
     }
     for upstream in &status.upstreams {
         print_upstream(out, upstream)?;

@@ -8,6 +8,7 @@ mod dispatch_tests;
 mod encrypted;
 mod host_names;
 mod inputs;
+mod leases;
 mod local_requests;
 mod metrics;
 mod outputs;
@@ -156,7 +157,9 @@ impl Daemon {
         let addresses = listeners.addresses.clone();
         let (reload, planned) = Reload::start(config, path.clone(), addresses, Arc::clone(&waker));
         let config = reload.config();
-        let admin = Admin::open(&mut inherited, &dir, poll.registry())?;
+        let seed = [random.draw(), random.draw()];
+        let mut admin = Admin::open(&mut inherited, &dir, seed, poll.registry())?;
+        admin.changes.configure(config, shares.subscribers, poll.registry());
         let supervision = Supervision {
             signals,
             manager: ServiceManager::new(),
@@ -270,6 +273,7 @@ impl Daemon {
         self.reload_on_time(now);
         self.admin.on_time(now, |question| self.core.rounds().trace(question));
         self.report_alive(now);
+        self.serve_subscribers(now);
         self.publish_counters(now);
     }
 
@@ -315,6 +319,11 @@ impl Daemon {
         all.set(Counter::ControlErrors, admin.control_errors);
         all.set(Counter::Hints, admin.hints);
         all.set(Counter::HintsDropped, admin.hints_dropped);
+        let feed = self.admin.changes.counts();
+        all.set(Counter::FeedSubscribers, feed.subscribers);
+        all.set(Counter::FeedNames, feed.names);
+        all.set(Counter::FeedRecords, feed.records);
+        all.set(Counter::FeedGaps, feed.gaps);
         all
     }
 }

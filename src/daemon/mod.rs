@@ -7,6 +7,8 @@ mod clients;
 mod core;
 mod demo;
 mod event_loop;
+mod feed;
+mod local_listener;
 mod persist;
 pub(crate) mod reload;
 mod setup;

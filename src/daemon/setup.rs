@@ -13,7 +13,7 @@ use std::path::Path;
 /// Descriptors that an idle daemon has open beside attempts and TCP clients: standard streams, the
 /// table and its lock, epoll instances, timers, signals, two of inotify, netlink, the bus, local
 /// sockets, those of threads.
-const HELD_DESCRIPTORS: usize = 29;
+const HELD_DESCRIPTORS: usize = 30;
 /// The least number that remains for local connections, files that are read and written, and
 /// clients that are about to be refused.
 const RESERVE_MIN: usize = 12;
@@ -26,6 +26,12 @@ const LINGERING_MAX: usize = 1024;
 /// Connections to encrypted upstreams, if there are enough descriptors: each upstream has seldom more than
 /// two, and at most six beside those of a race.
 const ENCRYPTED_MAX: usize = 256;
+/// Subscribers to changes, if there are enough descriptors.
+const SUBSCRIBERS_MAX: usize = 1024;
+/// Subscribers, even if there are too few.
+const SUBSCRIBERS_MIN: usize = 2;
+/// Connections at the other local sockets.
+const LOCAL_MAX: usize = 64;
 
 /// The shares of the process's descriptors.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,6 +48,8 @@ pub(crate) struct Shares {
     pub lingering: usize,
     /// Connections to encrypted upstreams, part of `sockets`.
     pub encrypted: usize,
+    /// Connections of subscribers to changes, part of what remains.
+    pub subscribers: usize,
 }
 
 impl Shares {
@@ -58,7 +66,10 @@ impl Shares {
         let (idle, lingering) = (IDLE_MAX.min(descriptors / 8), LINGERING_MAX.min(descriptors / 8));
         let sockets = (attempts + idle + lingering).min(rest - tcp);
         let encrypted = ENCRYPTED_MAX.min(sockets / 4);
-        Shares { attempts, tcp, sockets, idle, lingering, encrypted }
+        // Half of what is neither given away nor needed by others.
+        let left = descriptors.saturating_sub(sockets + tcp + held + RESERVE_MIN + LOCAL_MAX);
+        let subscribers = (left / 2).min(descriptors / 16).clamp(SUBSCRIBERS_MIN, SUBSCRIBERS_MAX);
+        Shares { attempts, tcp, sockets, idle, lingering, encrypted, subscribers }
     }
 }
 
@@ -151,12 +162,14 @@ mod tests {
         assert_eq!((few.attempts, few.tcp), (128, 64));
         assert_eq!((usual.attempts, usual.tcp), (512, 256));
         assert_eq!((many.attempts, many.tcp, many.sockets), (6000, 1000, 8048));
+        assert_eq!([least, few, usual, many].map(|shares| shares.subscribers), [2, 2, 48, 1024]);
         for descriptors in 0..5000 {
             let shares = of(descriptors);
             assert!(shares.attempts > 0 && shares.tcp > 0, "{descriptors}: {shares:?}");
             assert!(shares.attempts <= shares.sockets, "{descriptors}: {shares:?}");
             assert!(shares.encrypted > 0 && shares.encrypted < shares.sockets, "{descriptors}: {shares:?}");
-            let all = shares.sockets + shares.tcp + HELD_DESCRIPTORS + 2 + RESERVE_MIN;
+            let subscribers = shares.subscribers - SUBSCRIBERS_MIN;
+            let all = shares.sockets + shares.tcp + subscribers + HELD_DESCRIPTORS + 2 + RESERVE_MIN;
             assert!(descriptors < 51 || all <= descriptors, "{descriptors}: {shares:?}");
         }
     }

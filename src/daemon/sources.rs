@@ -23,6 +23,10 @@ pub(crate) enum Source {
     /// A local connection of an operator or the sorter.
     Peer(Slot),
     Hints,
+    /// New subscribers to changes.
+    ChangesListener,
+    /// A connection of a subscriber.
+    Subscriber(Slot),
     /// The network (netlink), or the name of the host.
     Network,
     /// Another thread has a result: files have changed or were read, the cache was saved, saved
@@ -54,8 +58,8 @@ impl Slot {
     }
 }
 
-const KIND: u32 = 60;
-const GENERATION: u32 = 28;
+const KIND: u32 = 59;
+const GENERATION: u32 = 27;
 
 impl Source {
     pub fn token(self) -> Token {
@@ -78,6 +82,8 @@ impl Source {
             Self::Secure(s) => slot(13, s),
             Self::Handshake(s) => slot(14, s),
             Self::RuntimeDir => 15 << KIND,
+            Self::ChangesListener => 16 << KIND,
+            Self::Subscriber(s) => slot(17, s),
         })
     }
 
@@ -100,6 +106,8 @@ impl Source {
             13 => Self::Secure(slot),
             14 => Self::Handshake(slot),
             15 => Self::RuntimeDir,
+            16 => Self::ChangesListener,
+            17 => Self::Subscriber(slot),
             _ => Self::WallClock,
         }
     }
@@ -129,6 +137,8 @@ mod tests {
             Source::Woken,
             Source::WallClock,
             Source::RuntimeDir,
+            Source::ChangesListener,
+            Source::Subscriber(slot),
         ] {
             assert_eq!(Source::of(source.token()), source);
         }

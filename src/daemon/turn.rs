@@ -22,7 +22,7 @@ pub(crate) enum Kind {
     Handshakes,
     /// Clients by TCP: new connections and queries.
     Connections,
-    /// Processes of this host: operators, the sorter, hints of readers.
+    /// Processes of this host: operators, the sorter, hints of readers, subscribers to changes.
     Local,
 }
 
@@ -60,7 +60,12 @@ impl Kind {
             Source::Upstream(_) | Source::Secure(_) => Self::Upstreams,
             Source::Handshake(_) => Self::Handshakes,
             Source::TcpListener(_) | Source::Client(_) => Self::Connections,
-            Source::ControlListener | Source::SorterListener | Source::Peer(_) | Source::Hints => Self::Local,
+            Source::ControlListener
+            | Source::SorterListener
+            | Source::Peer(_)
+            | Source::Hints
+            | Source::ChangesListener
+            | Source::Subscriber(_) => Self::Local,
         }
     }
 

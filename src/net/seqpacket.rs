@@ -3,8 +3,8 @@
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, connect, getsockopt,
-    listen, recv, send, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, accept4, bind, connect,
+    getsockopt, listen, recv, send, setsockopt, shutdown, socket, sockopt,
 };
 use nix::sys::time::TimeVal;
 use std::io;
@@ -98,6 +98,23 @@ impl Connection {
     pub fn peer(&self) -> io::Result<Peer> {
         let peer = getsockopt(&self.0, sockopt::PeerCredentials)?;
         Ok(Peer { pid: peer.pid(), uid: peer.uid(), gid: peer.gid() })
+    }
+
+    /// Ends what the peer may send, and drops what it has sent: a connection that is closed with unread
+    /// messages reports an error to the peer before our last message.
+    pub fn stop_receiving(&self) {
+        // It fails if the peer is gone: then there is nobody to stop.
+        let _ = shutdown(self.0.as_raw_fd(), Shutdown::Read);
+        // The peer's queue is bounded, and nothing is added to it any more.
+        while recv(self.0.as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT).is_ok_and(|len| len > 0) {}
+    }
+
+    /// Sets the kernel's buffer for what the peer has not read yet; the kernel takes twice as much.
+    ///
+    /// # Errors
+    /// The errors of setsockopt(2).
+    pub fn set_send_buffer(&self, octets: usize) -> io::Result<()> {
+        Ok(setsockopt(&self.0, sockopt::SndBuf, &octets)?)
     }
 
     /// Receives one message into `buffer`. An empty message is the end of the connection.

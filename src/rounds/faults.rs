@@ -103,6 +103,11 @@ impl Faults {
         self.has(Mutant::DenialsAreNoDispute)
     }
 
+    /// Whether a lease begins a round for an answer that is fresh.
+    pub fn may_renew_what_is_fresh(self) -> bool {
+        self.has(Mutant::LeaseRenewsWhatIsFresh)
+    }
+
     /// Whether a set lives as long as the longest of its responses.
     pub fn may_prefer_longer(self) -> bool {
         self.has(Mutant::SetLivesAsLongAsItsLongestTtl)

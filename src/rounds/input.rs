@@ -50,6 +50,12 @@ pub enum Input<'a> {
         /// The question of the entry.
         question: Question,
     },
+    /// A program has subscribed to the name. A round begins unless one is live, or the table has an answer
+    /// that is not about to expire, or the failure of the question is cached.
+    Lease {
+        /// The question for one family of the name.
+        question: Question,
+    },
     /// A client no longer waits for its reply.
     ClientGone {
         /// The client of an earlier `Ask`.

@@ -26,6 +26,7 @@ pub enum Mutant {
     ForgetsAClient,
     FailureStartsNobody,
     RefreshesWhatIsFresh,
+    LeaseRenewsWhatIsFresh,
     FlushKeepsTheRound,
     ReloadKeepsTheRounds,
     ReloadKeepsWhatOthersSaid,
@@ -76,7 +77,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every planted fault, for tests that try them all.
-    pub const ALL: [Mutant; 67] = [
+    pub const ALL: [Mutant; 68] = [
         Mutant::DuplicateReply,
         Mutant::LostFallback,
         Mutant::DeadlineOffByOne,
@@ -98,6 +99,7 @@ impl Mutant {
         Mutant::ForgetsAClient,
         Mutant::FailureStartsNobody,
         Mutant::RefreshesWhatIsFresh,
+        Mutant::LeaseRenewsWhatIsFresh,
         Mutant::FlushKeepsTheRound,
         Mutant::ReloadKeepsTheRounds,
         Mutant::ReloadKeepsWhatOthersSaid,

@@ -177,6 +177,7 @@ impl Rounds {
                 }
             }
             Input::Refresh { question } => self.refresh(question),
+            Input::Lease { question } => self.lease(question),
             Input::ClientGone { client } => self.client_gone(client),
             Input::Order { sender, order } => self.order(sender, &order),
             Input::Flush { names } => self.flush(names.as_deref()),
@@ -316,6 +317,12 @@ impl Rounds {
     pub fn trace(&self, question: &Question) -> Option<&Trace> {
         let live = self.live.get(question).and_then(|id| self.rounds.get(id)).map(|round| &round.trace);
         live.or_else(|| self.shared.traces.latest(question))
+    }
+
+    /// The answer to a question that hither answers itself, which the table never has.
+    #[must_use]
+    pub fn own_answer(&self, question: &Question) -> Option<hither_local::LocalAnswer> {
+        self.shared.local_answer(question)
     }
 
     /// The index of the block list that blocks a name, among those of `Input::Local`.

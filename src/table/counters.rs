@@ -106,6 +106,16 @@ counters! {
     FamiliesWithheld = "families_withheld",
     /// Hits whose data was restored from before the last boot, and not renewed since.
     RestoredHits = "restored_hits",
+    /// Programs that are subscribed to changes now.
+    FeedSubscribers = "feed_subscribers",
+    /// Names that they are subscribed to now; one that two programs have counts twice.
+    FeedNames = "feed_names",
+    /// Records of changes that were sent to them.
+    FeedRecords = "feed_records",
+    /// Records of gaps that were sent, to programs that did not read in time.
+    FeedGaps = "feed_gaps",
+    /// Rounds that began because a program subscribes to the name.
+    FeedRefreshes = "feed_refreshes",
 }
 
 /// The values of all counters.

@@ -126,6 +126,11 @@ impl Oracle {
         }
     }
 
+    /// Notes that a round without a client has begun, for a question that no client may have asked.
+    pub fn lease(&mut self, question: Question) {
+        self.questions.entry(question).or_default().fresh = true;
+    }
+
     pub fn gone(&mut self, client: ClientId) {
         self.clients.replied.insert(client);
         self.questions.values_mut().for_each(|known| {

@@ -47,6 +47,8 @@ pub enum Event {
     Gone(ClientId),
     /// A reader still uses an entry.
     Refresh(Question),
+    /// A program subscribes to a name, or its lease is renewed.
+    Lease(Question),
     /// The operator flushes these names, or all names.
     Flush(Option<Vec<Name>>),
     /// The configuration names so many upstreams.
@@ -297,6 +299,7 @@ impl<'p> World<'p> {
                 self.core().handle(now, Input::ClientGone { client });
             }
             Event::Refresh(question) => self.refresh(question),
+            Event::Lease(question) => self.lease(question),
             Event::Network => {
                 self.oracle.network_changed();
                 self.core().handle(now, Input::NetworkChanged);
@@ -334,6 +337,27 @@ impl<'p> World<'p> {
         self.core().handle(now, Input::Refresh { question });
         let begun = self.core().counters().get(Counter::RoundsStarted) > before;
         assert!(due || !begun, "an entry is refreshed that is fresh, or that has expired");
+    }
+
+    fn lease(&mut self, question: Question) {
+        let now = self.now;
+        let is_fresh = self.is_fresh(&question);
+        let before = self.core().counters().get(Counter::RoundsStarted);
+        self.core().handle(now, Input::Lease { question });
+        let begun = self.core().counters().get(Counter::RoundsStarted) > before;
+        assert!(!is_fresh || !begun, "a lease is renewed although its answer is fresh");
+        if begun {
+            self.oracle.lease(question);
+        }
+    }
+
+    /// Whether the table has an answer that does not expire soon.
+    fn is_fresh(&mut self, question: &Question) -> bool {
+        let (now, reader) = (self.now, self.core().reader());
+        let found = reader.lookup(&Key::of(&question.name), &mut self.snapshot).is_ok();
+        let family = question.family().filter(|_| found);
+        let view = family.and_then(|family| self.snapshot.family(family));
+        view.is_some_and(|view| !view.is_ending(now) && !view.expired(now))
     }
 
     /// Whether the table has an entry that will soon expire.

@@ -142,6 +142,10 @@ pub fn run_large(seed: u64, plan: &Plan, writer: Writer) -> Outcome {
         let asked = question(draw.below(plan.names as u64));
         world.at(draw.below(800) * 10, Event::Refresh(asked));
     }
+    for _ in 0..12 {
+        let asked = question(draw.below(plan.names as u64));
+        world.at(draw.below(800) * 10, Event::Lease(asked));
+    }
     for _ in 0..20 {
         let honest = draw.below(3) > 0;
         world.at(draw.below(900) * 10, Event::Order(name(draw.below(plan.names as u64)), honest));

@@ -5,6 +5,16 @@ from common import check, configure, ctl, dig, journal, lookup, main, prepare, p
 
 NAME = "www.example.test"
 
+# Subscribes to a name that nothing has asked for. Prints the kinds of the first two records: accepted, change.
+SUBSCRIBER = """
+import socket
+s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+s.settimeout(30)
+s.connect("/run/hither/changes")
+s.send(b"\\x01\\x01\\x05other\\x07example\\x04test\\x00")
+print(s.recv(300)[0], s.recv(300)[0])
+"""
+
 
 def relay(port, server, delay_ms):
     """Relays UDP from 127.0.0.1:port to a name server, and delays its responses."""
@@ -137,6 +147,8 @@ def clients():
     check("getent causes no query", stats()["queries"] == queries, stats())
     answer = run("setpriv", "--reuid=nobody", "--clear-groups", "getent", "ahostsv4", NAME)
     check("getent works for the user nobody", "198.18.0.5" in answer.stdout, answer.stdout + answer.stderr)
+    told = run("setpriv", "--reuid=nobody", "--clear-groups", "python3", "-c", SUBSCRIBER)
+    check("a program of another user is told of a change", told.stdout.split() == ["3", "1"], told.stdout + told.stderr)
     missing = dig("@127.0.0.1", "none.example.test")
     check("a name that does not exist gets NXDOMAIN with SOA", "NXDOMAIN" in missing.stdout and "SOA" in missing.stdout, missing.stdout)
     check("hitherctl lookup reports that it does not exist", ctl("lookup", "none.example.test").returncode == 4)

@@ -3,10 +3,10 @@
 //! The kernel reports the process at the other end, so the daemon need not trust a message about
 //! its sender.
 
-use crate::daemon::admin::local_listener::{Accepted, LocalListener, cannot_create_files};
 use crate::daemon::admin::peers::{Peers, Rank};
 use crate::daemon::admin::sorter_counts::SorterTotals;
 use crate::daemon::admin::sorter_order::parse_order;
+use crate::daemon::local_listener::{Accepted, LocalListener, cannot_create_files};
 use crate::daemon::socket_activation::Inherited;
 use crate::daemon::sources::{Slot, Source};
 use crate::daemon::turn::Budget;

@@ -20,7 +20,6 @@ mod explanation;
 mod explanations;
 mod flushes;
 mod hints;
-mod local_listener;
 mod notices;
 mod open_rounds;
 mod operator_query;
@@ -38,6 +37,7 @@ pub(crate) use open_rounds::open_rounds;
 pub(crate) use operator_query::{Composed, FoundQuery};
 pub(crate) use status::{StatusFacts, status_line};
 
+use crate::daemon::feed::Changes;
 use crate::daemon::socket_activation::Inherited;
 use crate::daemon::sources::{Slot, Source};
 use crate::daemon::turn::Budget;
@@ -67,6 +67,8 @@ pub(crate) struct Admin {
     pub flushes: Flushes,
     status: StatusCache,
     hints: Hints,
+    /// Programs that are subscribed to changes.
+    pub changes: Changes,
     /// Log lines about upstreams.
     pub notices: Notices,
     labels: Labels,
@@ -86,7 +88,12 @@ impl Admin {
     ///
     /// # Errors
     /// Why a socket cannot be bound or polled.
-    pub fn open(inherited: &mut Inherited, dir: &Path, registry: &Registry) -> Result<Admin, String> {
+    pub fn open(
+        inherited: &mut Inherited,
+        dir: &Path,
+        seed: [u64; 2],
+        registry: &Registry,
+    ) -> Result<Admin, String> {
         Ok(Admin {
             control: Control::open(inherited, dir, registry)?,
             queries: OperatorQueries::default(),
@@ -94,6 +101,7 @@ impl Admin {
             flushes: Flushes::default(),
             status: StatusCache::default(),
             hints: Hints::bind(dir),
+            changes: Changes::new(seed, registry)?,
             notices: Notices::default(),
             labels: Labels::default(),
         })
@@ -114,12 +122,13 @@ impl Admin {
     /// or replaced.
     pub fn bind_again(&mut self, dir: &Path, registry: &Registry) {
         self.control.bind_again(dir, registry);
-        self.hints.bind_again(dir, registry);
+        self.bind_readers_sockets_again(dir, registry);
     }
 
-    /// Like [`Admin::bind_again`], for the socket for hints only.
-    pub fn bind_hints_again(&mut self, dir: &Path, registry: &Registry) {
+    /// Like [`Admin::bind_again`], for the sockets of the table's readers only.
+    pub fn bind_readers_sockets_again(&mut self, dir: &Path, registry: &Registry) {
         self.hints.bind_again(dir, registry);
+        self.changes.bind_again(dir, registry);
     }
 
     /// The descriptor of the socket for hints, for the poll.
@@ -129,7 +138,7 @@ impl Admin {
 
     /// Why a local socket is not bound, for each that is not.
     pub fn problems(&self) -> impl Iterator<Item = String> {
-        self.control.problems()
+        self.control.problems().chain(self.changes.problem().map(str::to_owned))
     }
 
     /// The latest report of the sorter.

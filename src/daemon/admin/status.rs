@@ -3,7 +3,8 @@
 use crate::daemon::admin::operator_query::transport_word;
 use crate::daemon::upstreams::EncryptedReport;
 use hither_control::{
-    FileStatus, Response, SorterState, SorterStatus, Status, TlsStatus, UpstreamStatus, counted, encode,
+    FeedStatus, FileStatus, Response, SorterState, SorterStatus, Status, TlsStatus, UpstreamStatus, counted,
+    encode,
 };
 use hither_rounds::{Routes, Server, UpstreamReport};
 use hither_secure::Date;
@@ -107,6 +108,10 @@ impl StatusFacts<'_> {
             looked_up,
             hits,
             sorter: SorterStatus { state: self.sorter_state(), ..self.sorter.clone() },
+            feed: FeedStatus {
+                subscribers: self.counters.get(Counter::FeedSubscribers),
+                names: self.counters.get(Counter::FeedNames),
+            },
             problems: self.problems,
         }
     }

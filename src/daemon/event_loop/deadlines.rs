@@ -26,6 +26,8 @@ pub(super) enum Deadline {
     ServiceManager,
     /// Queries of operators have waited long enough.
     Operators,
+    /// A leased name is to be renewed.
+    Leases,
     /// The daemon stops, and clients have waited long enough for their rounds.
     Drain,
     /// The cache is to be saved, or the table to be checked.
@@ -36,7 +38,7 @@ pub(super) enum Deadline {
 
 impl Daemon {
     /// All deadlines, each with its time if it is set.
-    fn deadlines(&mut self) -> [(Deadline, Option<Monotonic>); 12] {
+    fn deadlines(&mut self) -> [(Deadline, Option<Monotonic>); 13] {
         let supervision = &self.supervision;
         let sorter = supervision.sorter.as_ref().and_then(Sorter::timeout);
         let (watchdog, manager) = (supervision.watchdog.map(|(_, at)| at), supervision.manager.timeout());
@@ -50,6 +52,7 @@ impl Daemon {
             (Deadline::Watchdog, watchdog),
             (Deadline::ServiceManager, manager),
             (Deadline::Operators, self.admin.timeout()),
+            (Deadline::Leases, self.admin.changes.timeout()),
             (Deadline::Drain, self.ending.draining),
             (Deadline::Persist, self.persist_timeout()),
             (Deadline::Reload, self.reload.timeout()),

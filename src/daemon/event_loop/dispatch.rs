@@ -25,6 +25,7 @@ impl Daemon {
             || !self.ready.is_empty()
             || self.persist.cache.may_have_more()
             || !self.admin.flushes.is_empty()
+            || self.admin.changes.has_more()
             || self.upstreams.has_over()
     }
 
@@ -125,6 +126,8 @@ impl Daemon {
             Source::ControlListener | Source::SorterListener => self.on_local_listener(source, now, budget),
             Source::Peer(slot) => self.on_peer(slot, now, budget),
             Source::Hints => self.on_hints(now, budget),
+            Source::ChangesListener => self.on_changes_listener(now, budget),
+            Source::Subscriber(slot) => self.on_subscriber(slot, now, budget),
             Source::Network => self.reload.network.ready(now),
             Source::WallClock => self.on_wall_clock(now),
             Source::RuntimeDir => self.persist.on_runtime_dir(now),

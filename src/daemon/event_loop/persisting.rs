@@ -52,7 +52,7 @@ impl Daemon {
         if self.ending.draining.is_none() && self.persist.table.take_check(now) {
             self.mend_runtime_dir();
             if self.persist.table.grow(self.core.table(), self.reload.config()) {
-                self.bind_hints_again();
+                self.bind_readers_sockets_again();
                 self.clients.update_workers(self.core.rounds());
             }
         }
@@ -111,7 +111,7 @@ impl Daemon {
     pub(super) fn resize_table(&mut self, new: &Config) {
         self.mend_runtime_dir();
         if self.persist.table.resize(self.core.table(), new, self.reload.config()) {
-            self.bind_hints_again();
+            self.bind_readers_sockets_again();
         }
         warn_of_directory(&self.reload.config().runtime_dir);
     }
@@ -122,7 +122,7 @@ impl Daemon {
         match self.persist.table.mend(self.core.table(), self.reload.config()) {
             Mended::Nothing => {}
             Mended::Table => {
-                self.bind_hints_again();
+                self.bind_readers_sockets_again();
                 self.reload.offer_to_containers(&self.core.rounds().routes().usual);
                 self.clients.update_workers(self.core.rounds());
             }
@@ -151,8 +151,8 @@ impl Daemon {
         self.begin_stop(now);
     }
 
-    fn bind_hints_again(&mut self) {
-        self.admin.bind_hints_again(&self.reload.config().runtime_dir, self.poll.registry());
+    fn bind_readers_sockets_again(&mut self) {
+        self.admin.bind_readers_sockets_again(&self.reload.config().runtime_dir, self.poll.registry());
     }
 
     /// The deviations from the configuration, with their reasons, for the operator.

@@ -67,11 +67,13 @@ impl Daemon {
     /// Puts a configuration in force in all parts, and has its lists read.
     fn put_in_force(&mut self, mut config: Config, now: Monotonic) {
         self.reload.keep_fixed(&mut config);
-        self.upstreams.set_shares(&fit_to_descriptors(&mut config));
+        let shares = fit_to_descriptors(&mut config);
+        self.upstreams.set_shares(&shares);
         self.resize_table(&config);
         self.core.table().set_stale_time(StaleTime::of(config.settings.stale));
         crate::logging::start(config.level);
         self.clients.configure(&config);
+        self.admin.changes.configure(&config, shares.subscribers, self.poll.registry());
         self.reload.put_in_force(config);
         self.reroute(now);
         self.clients.update_workers(self.core.rounds());
@@ -90,6 +92,7 @@ impl Daemon {
         }
         if let Some(local) = local {
             self.tell(now, Input::Local { local });
+            self.admin.changes.look_again(now);
         }
         self.end_reload();
     }
@@ -125,6 +128,7 @@ impl Daemon {
     fn end_mended(&mut self, config: Config, local: Option<Arc<Local>>, now: Monotonic) {
         if let Some(local) = local {
             self.tell(now, Input::Local { local });
+            self.admin.changes.look_again(now);
         }
         self.put_in_force(config, now);
         unusable_config::forget_failed_start(&self.reload.config().runtime_dir);
@@ -163,6 +167,7 @@ impl Daemon {
         let servers = self.servers(now);
         if servers != before {
             self.admin.notices.forget_outage();
+            self.admin.changes.retry(now);
             let shown: Vec<String> = servers.iter().map(|server| self.admin.labels().of(server)).collect();
             let shown = if shown.is_empty() { "none".to_owned() } else { shown.join(", ") };
             log::info!(
@@ -214,6 +219,7 @@ impl Daemon {
             self.upstreams.renew();
             self.upstreams.encrypted().change_network(now);
             self.tell(now, Input::NetworkChanged);
+            self.admin.changes.retry(now);
         }
     }
 

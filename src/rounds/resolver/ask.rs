@@ -109,6 +109,27 @@ impl Rounds {
         }
     }
 
+    /// Begins a round without clients for a name that a program subscribes to, as [`Rounds::refresh`] does,
+    /// but also if the table has no answer, or one that has expired.
+    pub(crate) fn lease(&mut self, question: Question) {
+        let now = self.shared.now;
+        let Some(family) = question.family() else { return };
+        if !self.may_refresh(&question) || self.shared.answers.has_failed(now, &question.asked()) {
+            return;
+        }
+        self.remove_void(&question.name);
+        let is_known = self.shared.writer.get(&Key::of(&question.name), &mut self.shared.scratch);
+        let set = self.shared.scratch.family(family).filter(|_| is_known);
+        let is_fresh = set.is_some_and(|set| !set.expired(now) && !set.is_ending(now));
+        if is_fresh && !self.shared.faults.may_renew_what_is_fresh() {
+            return;
+        }
+        let is_stale = is_known && self.shared.is_stale(family);
+        self.shared.count(Counter::FeedRefreshes);
+        let question = self.pool.question(&question);
+        self.begin(question, Vec::new(), is_stale);
+    }
+
     /// Whether a refresh of an entry may begin now.
     pub(crate) fn may_refresh(&self, question: &Question) -> bool {
         let has_capacity = self.rounds.len() < self.shared.settings.limits.rounds / 2;
@@ -192,5 +213,51 @@ impl Rounds {
             }
             None
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Action, Failure, Input, Routes, Settings};
+    use hither_table::{Geometry, Memory, Monotonic, Writer};
+    use hither_wire::codes::Rtype;
+    use std::net::SocketAddr;
+
+    #[test]
+    fn a_lease_begins_one_round_and_none_while_its_failure_is_cached() {
+        let geometry = Geometry { entries: 64 };
+        let writer = Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10);
+        let upstream = SocketAddr::from(([192, 0, 2, 1], 53));
+        let settings = Settings { mix_case: false, ..Settings::default() };
+        let mut rounds =
+            Rounds::new(settings, Routes::from(&[upstream][..]), writer.expect("a table"), Box::new(|| 7));
+        let name = "www.example".parse().expect("a name");
+        let question = Question { name, rtype: Rtype::A, dnssec_ok: false, checking_disabled: false };
+        let lease = |rounds: &mut Rounds, ms| {
+            rounds.handle(Monotonic::from_ms(ms), Input::Lease { question });
+            let sent = rounds.drain().into_iter().filter_map(|action| match action {
+                Action::Send { attempt, .. } => Some(attempt),
+                _ => None,
+            });
+            let sent: Vec<_> = sent.collect();
+            rounds.check_invariants();
+            sent
+        };
+        let first = lease(&mut rounds, 1000);
+        assert_eq!((first.len(), lease(&mut rounds, 1001).len()), (1, 0), "one round");
+        let mut attempts = first;
+        let mut ms = 1002;
+        while let Some(attempt) = attempts.pop() {
+            ms += 1;
+            rounds.handle(Monotonic::from_ms(ms), Input::Failed { attempt, failure: Failure::Unreachable });
+            attempts.extend(rounds.drain().into_iter().filter_map(|action| match action {
+                Action::Send { attempt, .. } => Some(attempt),
+                _ => None,
+            }));
+        }
+        assert_eq!(lease(&mut rounds, ms + 1).len(), 0, "its failure is cached");
+        assert_eq!(lease(&mut rounds, ms + 60_000).len(), 1, "the failure is forgotten");
+        assert_eq!(rounds.counters().get(Counter::FeedRefreshes), 2);
     }
 }

@@ -11,7 +11,8 @@ fn upstream() -> (std::net::UdpSocket, Server) {
 }
 
 fn upstreams(sockets: usize) -> Upstreams {
-    let shares = Shares { attempts: 64, tcp: 1, sockets, idle: 64, lingering: 8, encrypted: 8 };
+    let shares =
+        Shares { attempts: 64, tcp: 1, sockets, idle: 64, lingering: 8, encrypted: 8, subscribers: 2 };
     let random = || Random::new().expect("random numbers");
     let poll = mio::Poll::new().expect("a poll");
     let waker = mio::Waker::new(poll.registry(), mio::Token(0)).expect("a waker");

@@ -29,6 +29,8 @@ pub(crate) struct LocalListener {
     listener: Option<Listener>,
     name: &'static str,
     source: Source,
+    /// The permissions of its file.
+    mode: u32,
     /// Whether the service manager passed it: then its file belongs to another unit.
     is_inherited: bool,
     /// Device and inode of the socket's file.
@@ -53,7 +55,27 @@ impl LocalListener {
                 .map_err(|error| format!("cannot add a local socket to the epoll instance: {error}"))?;
         }
         let is_inherited = inherited.is_some();
-        Ok(LocalListener { listener: inherited, name, source, is_inherited, identity: None, problem: None })
+        // Every user may connect. The kernel reports the user of a process, which decides its rights.
+        let (mode, identity, problem) = (0o666, None, None);
+        Ok(LocalListener { listener: inherited, name, source, mode, is_inherited, identity, problem })
+    }
+
+    /// Makes the next [`LocalListener::bind`] bind the socket with these permissions.
+    pub fn set_mode(&mut self, mode: u32) {
+        if self.mode != mode {
+            self.mode = mode;
+            self.identity = None;
+        }
+    }
+
+    /// Closes the socket and removes its file.
+    pub fn unbind(&mut self, dir: &Path) {
+        let path = dir.join(self.name);
+        if self.listener.take().is_some() && self.identity == files::identity(&path) {
+            // If that fails, connecting fails too.
+            let _ = std::fs::remove_file(&path);
+        }
+        (self.identity, self.problem) = (None, None);
     }
 
     /// Binds the socket in `dir` if it is not bound, or if its file has been removed or replaced.
@@ -66,9 +88,7 @@ impl LocalListener {
         if self.listener.is_some() && (self.is_inherited || self.identity == files::identity(&path)) {
             return Ok(());
         }
-        // Every user may connect. The kernel reports the user of a process, which decides its
-        // rights.
-        let bound = Listener::bind(&path, 0o666).and_then(|listener| {
+        let bound = Listener::bind(&path, self.mode).and_then(|listener| {
             poll(&listener, self.source, registry)?;
             Ok(listener)
         });
