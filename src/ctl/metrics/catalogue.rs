@@ -192,6 +192,14 @@ metrics! {
         "Hints of readers that they still use an entry which is about to expire.";
     HINTS_DROPPED: Counter "hither_dropped_hints" []
         "Hints that were malformed, or exceeded what one user may send.";
+    FEED_SUBSCRIBERS: Gauge "hither_feed_subscribers" []
+        "Programs that are subscribed to changes now.";
+    FEED_NAMES: Gauge "hither_feed_names" []
+        "Names that programs are subscribed to now; one that two programs have counts twice.";
+    FEED_RECORDS: Counter "hither_feed_records" ["kind"]
+        "Records that were sent to subscribers: changes, and gaps of those that did not read in time.";
+    FEED_REFRESHES: Counter "hither_feed_refreshes" []
+        "Rounds that began because a program is subscribed to the name.";
     CONTROL_ERRORS: Counter "hither_control_errors" []
         "Messages of the sorter or of operators that could not be read.";
     NETWORK_CHANGES: Counter "hither_network_changes" []
@@ -239,5 +247,10 @@ pub(super) fn place(counter: Counter) -> (&'static Metric, &'static [&'static st
         Counter::RebindingBlocked => (&PRIVATE, &[]),
         Counter::FamiliesWithheld => (&FAMILIES_WITHHELD, &[]),
         Counter::RestoredHits => (&RESTORED, &[]),
+        Counter::FeedSubscribers => (&FEED_SUBSCRIBERS, &[]),
+        Counter::FeedNames => (&FEED_NAMES, &[]),
+        Counter::FeedRecords => (&FEED_RECORDS, &["change"]),
+        Counter::FeedGaps => (&FEED_RECORDS, &["gap"]),
+        Counter::FeedRefreshes => (&FEED_REFRESHES, &[]),
     }
 }
