@@ -3,5 +3,5 @@
 #![forbid(unsafe_code)]
 
 fn main() -> std::process::ExitCode {
-    hither::ctl::run()
+    hither::ctl::run(Some(hither::ctl::View::ON_TERMINAL))
 }

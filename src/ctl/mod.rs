@@ -20,7 +20,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use hither_client::{Family, Name, OpenError, Table};
 use hither_table::paths::{RUNTIME_DIR, TABLE_FILE};
 use hither_wire::codes::Rtype;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Once;
@@ -276,9 +276,18 @@ pub fn metric_headings() -> Vec<String> {
     metrics::headings()
 }
 
+/// The live view `top`. Only the program hitherctl hands it in: the daemon can be run as hitherctl too, and
+/// is not to grow by what draws.
+pub struct View(fn(&Context, &mut StdoutLock<'static>, top::Options) -> Result<End, End>);
+
+impl View {
+    /// The view on a terminal.
+    pub const ON_TERMINAL: View = View(top::top);
+}
+
 /// Runs the program `hitherctl`.
 #[must_use]
-pub fn run() -> ExitCode {
+pub fn run(view: Option<View>) -> ExitCode {
     let args = Args::parse();
     let context =
         Context { dir: args.runtime_dir.unwrap_or_else(hither_client::runtime_dir), json: args.json };
@@ -298,7 +307,9 @@ pub fn run() -> ExitCode {
         }
         Verb::Status => ask::status(&context, &mut out),
         Verb::Top { by_unit, interval, no_color } => {
-            top::top(&context, &mut out, top::Options { by_unit, interval, no_color })
+            let options = top::Options { by_unit, interval, no_color };
+            let none = || Err(End::Failed("this program has no live view; run hitherctl".to_owned()));
+            view.map_or_else(none, |view| view.0(&context, &mut out, options))
         }
         Verb::Reload { begun } => ask::reload(&context, &mut out, begun),
         Verb::Flush { names } => ask::flush(&context, &mut out, &names),
