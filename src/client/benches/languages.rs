@@ -66,7 +66,8 @@ fn lines(command: &mut Command) -> Vec<Vec<String>> {
 
 fn go(program: &Path, dir: &Path, figures: &mut Figures) {
     let mut command = Command::new(program);
-    command.args(["-test.run", "^$", "-test.bench", ".", "-test.cpu", "1"]).env("HITHER_RUNTIME_DIR", dir);
+    command.args(["-test.run", "^$", "-test.bench", ".", "-test.cpu", "1", "-test.benchtime", "200ms"]);
+    command.env("HITHER_RUNTIME_DIR", dir);
     for line in lines(&mut command) {
         let [first, _, ns, ..] = line.as_slice() else { continue };
         for (benchmark, what) in [
