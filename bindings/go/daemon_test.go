@@ -139,6 +139,36 @@ func TestDaemonWait(t *testing.T) {
 	}
 }
 
+func TestDaemonFeed(t *testing.T) {
+	table, _ := daemonTable(t)
+	feed, err := table.Subscribe(Both, "feed-go.example", "none.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		change, err := feed.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if change.Name == "feed-go.example." && change.Family == A {
+			if change.Cause != "new-set" || change.Version == 0 {
+				t.Errorf("%+v", change)
+			}
+			break
+		}
+	}
+	var entry Entry
+	if answer := table.LookupText("feed-go.example", A, &entry); answer != Fresh {
+		t.Error(answer)
+	}
+	if err := feed.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := table.Subscribe(Both, "a..b"); !errors.Is(err, ErrName) {
+		t.Error(err)
+	}
+}
+
 // The short TTL of this name is in its last fifth after 0.8 seconds: a hint is sent.
 func TestDaemonHint(t *testing.T) {
 	table, ctx := daemonTable(t)

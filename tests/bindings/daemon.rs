@@ -43,6 +43,8 @@ fn upstream() -> Upstream {
                 assert!(composer.record(Section::Answer, Owner::At(12), Rtype::A, 1, &here));
             }),
             "many.example." if is_a => answer(query, &(1..=40).collect::<Vec<u8>>(), 600),
+            feed if feed.starts_with("feed-") && is_a => answer(query, &[5], 600),
+            feed if feed.starts_with("feed-") => compose(query, Rcode::NOERROR, 0, soa),
             "v4.example." | "short.example." | "many.example." => compose(query, Rcode::NOERROR, 0, soa),
             _ => compose(query, Rcode::NXDOMAIN, 0, soa),
         };

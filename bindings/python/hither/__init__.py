@@ -8,11 +8,12 @@ From then on socket.getaddrinfo, and with it http.client, urllib, requests and a
 """
 
 from ._entry import AAAA, BOTH, A, Address, Entry, Set, Status
+from ._feed import Change, Feed
 from ._file import TableError
 from ._hook import install, uninstall
 from ._table import RUNTIME_DIR, Answer, Table
 
 __all__ = [
-    "A", "AAAA", "BOTH", "RUNTIME_DIR", "Address", "Answer", "Entry", "Set", "Status", "Table", "TableError",
+    "A", "AAAA", "BOTH", "RUNTIME_DIR", "Address", "Answer", "Change", "Entry", "Feed", "Set", "Status", "Table", "TableError",
     "install", "uninstall",
 ]

@@ -236,6 +236,16 @@ class WithDaemon(unittest.TestCase):
             return
         self.assertEqual(requests.get(url, timeout=10).text, "hello")
 
+    def test_a_subscriber_is_told_of_changes(self):
+        with hither.Feed(["feed-python.example", "none.example"]) as feed:
+            changes = iter(feed)
+            change = next(change for change in changes if change.name == "feed-python.example." and change.family == hither.A)
+            self.assertEqual(change.cause, "new-set")
+            self.assertIs(self.table.lookup(change.name, hither.A).status, hither.Status.FRESH)
+            self.assertGreaterEqual(self.table.lookup(change.name).a.version, change.version)
+        with self.assertRaises(ValueError):
+            hither.Feed(["a..b"])
+
     def test_a_child_of_fork_reads_the_table(self):
         self.table.resolve("web.example")
         child = os.fork()
