@@ -63,6 +63,14 @@ def series_of(panel, prometheus):
     return found
 
 
+def ages(axes, width):
+    """Labels the times of an axis by their age."""
+    minutes = max(1, round(width / 60 / 5))
+    ticks = [width - 60 * minutes * n for n in range(int(width / 60 / minutes) + 1)]
+    axes.set_xlim(0, width)
+    axes.set_xticks(ticks, [f"-{minutes * n} min" if n else "now" for n in range(len(ticks))])
+
+
 def lines(axes, panel, found, unit, width):
     for at, (name, times, values) in enumerate(found):
         color = COLORS[at % len(COLORS)]
@@ -75,10 +83,9 @@ def lines(axes, panel, found, unit, width):
         rows = [[dict(zip(own, values)).get(at, 0.0) for at in times] for _, own, values in found]
         rows = [[0.0 if value != value else value for value in row] for row in rows]
         axes.stackplot(times, rows, labels=[name for name, _, _ in found], colors=COLORS * 4, alpha=0.75)
-    axes.set_xlim(0, width)
+    ages(axes, width)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: scaled(value, unit)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: f"{(at - width) / 60:.0f} min"))
     axes.grid(color=GRID, linewidth=0.5)
     axes.tick_params(colors=TEXT, labelsize=6, length=0)
     if 0 < len(found) <= 10:
@@ -104,11 +111,14 @@ def draw(axes, panel, prometheus):
         axes.tick_params(colors=TEXT, labelsize=6, length=0)
     elif panel["type"] == "state-timeline":
         for row, (name, times, values) in enumerate(reversed(found)):
-            for at, value in zip(times, values):
-                axes.barh(row, prometheus.step * 1.02, left=at, color=COLORS[0] if value else COLORS[4], height=0.7, linewidth=0)
+            begin = 0
+            for at in range(1, len(times) + 1):
+                if at == len(times) or values[at] != values[begin]:
+                    length = times[at - 1] - times[begin] + prometheus.step
+                    axes.barh(row, length, left=times[begin], color=COLORS[0] if values[begin] else COLORS[4], height=0.7, linewidth=0)
+                    begin = at
         axes.set_yticks(range(len(found)), [name for name, _, _ in reversed(found)])
-        axes.set_xlim(0, prometheus.end - prometheus.begin)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: f"{(at - prometheus.end + prometheus.begin) / 60:.0f} min"))
+        ages(axes, prometheus.end - prometheus.begin)
         axes.tick_params(colors=TEXT, labelsize=6, length=0)
     else:
         lines(axes, panel, found, unit, prometheus.end - prometheus.begin)
