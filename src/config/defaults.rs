@@ -1,7 +1,8 @@
 //! The configuration without any file, as hither.toml(5) documents it.
 
 use super::{
-    Config, Feed, Findings, HOSTS_FILE, Hosts, Limits, Listen, Network, Probe, Sort, State, Table, Upstreams,
+    Config, Feed, Findings, HOSTS_FILE, Hosts, Limits, Listen, Log, Network, Probe, QueryLog, Sort, State,
+    Table, Upstreams,
 };
 use hither_rounds::Settings;
 use hither_table::FamilyOrder;
@@ -49,7 +50,7 @@ impl Default for Config {
                 tls_rate: 20,
                 tls_except: BTreeSet::new(),
             },
-            level: log::LevelFilter::Info,
+            log: Log { level: log::LevelFilter::Info, queries: QueryLog::Off, dnstap: None },
             findings: Findings::default(),
         }
     }

@@ -1,9 +1,10 @@
 //! The sections and keys of hither.toml as they are written. Each struct has a field for each key of
 //! its section.
 
+use super::log_values::{Level, QueryLog, SocketPath};
 use super::upstream::{CaFile, CertificateName, ConnectAddress, PinText, UpstreamAddress, VerifyWord};
 use super::values::{
-    AtLeastOne, BlockAnswer, Blocked, Covers, DenyWord, FamiliesWord, Level, ListenAddress, LocalFile, Mode,
+    AtLeastOne, BlockAnswer, Blocked, Covers, DenyWord, FamiliesWord, ListenAddress, LocalFile, Mode,
     Network, Probes, SocketMode, Suffix, Suffixes, Time,
 };
 use serde::Deserialize;
@@ -147,6 +148,8 @@ pub(super) struct FeedFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct Log {
     pub level: Option<Level>,
+    pub queries: Option<QueryLog>,
+    pub dnstap: Option<SocketPath>,
 }
 
 #[derive(Deserialize)]

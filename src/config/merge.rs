@@ -76,7 +76,9 @@ impl Config {
         set(&mut self.table.mode, table.mode);
         self.merge_sort(sort);
         self.merge_feed(feed);
-        set(&mut self.level, log.level.map(|level| level.0));
+        set(&mut self.log.level, log.level.map(|level| level.0));
+        set(&mut self.log.queries, log.queries);
+        set(&mut self.log.dnstap, log.dnstap);
     }
 
     fn merge_feed(&mut self, file: file::FeedFile) {

@@ -10,6 +10,7 @@ mod check;
 mod defaults;
 mod error;
 mod file;
+mod log_values;
 mod merge;
 mod place;
 mod shape;
@@ -19,8 +20,9 @@ mod values;
 
 pub use address::Endpoint;
 pub use error::ConfigError;
+pub use log_values::{Level, QueryLog};
 pub use upstream::{Tls, Upstream};
-pub use values::{Level, Network, Probe};
+pub use values::{Network, Probe};
 
 use crate::host::files;
 use file::File;
@@ -75,8 +77,8 @@ pub struct Config {
     pub table: Table,
     /// Settings of the sorter.
     pub sort: Sort,
-    /// The least severity that is logged.
-    pub level: log::LevelFilter,
+    /// The log, the log of queries, and dnstap.
+    pub log: Log,
     /// The error and the remarks that reading the configuration has given.
     pub findings: Findings,
 }
@@ -181,6 +183,17 @@ pub struct Feed {
     pub mode: u32,
     /// Its limits; without a name there is no feed.
     pub limits: hither_feed::server::Limits,
+}
+
+/// The log, section `[log]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least severity that is logged.
+    pub level: log::LevelFilter,
+    /// The queries of clients that are logged.
+    pub queries: QueryLog,
+    /// The socket of a dnstap collector; `None`: there is none.
+    pub dnstap: Option<PathBuf>,
 }
 
 /// The measurements of addresses, section `[sort]`.

@@ -163,7 +163,11 @@ pub(super) const SECTIONS: &[Section] = &[
             ("subscribers_per_user", Number),
         ],
     },
-    Section { name: "log", is_repeated: false, keys: &[("level", Text)] },
+    Section {
+        name: "log",
+        is_repeated: false,
+        keys: &[("level", Text), ("queries", Text), ("dnstap", Text)],
+    },
 ];
 
 /// Keys that a section must have: the section, the key, and an example.

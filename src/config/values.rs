@@ -388,15 +388,3 @@ impl<'de> Deserialize<'de> for Probes {
         }
     }
 }
-
-/// The least severity that is logged.
-#[derive(Clone, Copy)]
-pub struct Level(pub log::LevelFilter);
-
-impl<'de> Deserialize<'de> for Level {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let expected = "expected \"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\"";
-        text.parse().map(Level).map_err(|_| D::Error::custom(format!("'{text}' is not a level; {expected}")))
-    }
-}

@@ -1,5 +1,6 @@
 //! `explain`: all that the daemon and the sorter know of a name, as one page or as JSON.
 
+mod askers;
 mod page;
 
 pub(super) use page::clean;

@@ -8,6 +8,7 @@ mod dispatch_tests;
 mod encrypted;
 mod host_names;
 mod inputs;
+mod insight;
 mod leases;
 mod local_requests;
 mod metrics;
@@ -158,7 +159,7 @@ impl Daemon {
         let (reload, planned) = Reload::start(config, path.clone(), addresses, Arc::clone(&waker));
         let config = reload.config();
         let seed = [random.draw(), random.draw()];
-        let mut admin = Admin::open(&mut inherited, &dir, seed, poll.registry())?;
+        let mut admin = Admin::open(&mut inherited, &dir, seed, poll.registry(), Arc::clone(&waker))?;
         admin.changes.configure(config, shares.subscribers, poll.registry());
         let supervision = Supervision {
             signals,
@@ -189,6 +190,7 @@ impl Daemon {
         daemon.register().map_err(because("cannot add a descriptor to the epoll instance"))?;
         daemon.begin(planned.encrypted);
         daemon.begin_with_saved(found, now());
+        daemon.log_queries(now());
         daemon.clients.start_workers(daemon.core.rounds()).map_err(because("cannot start the workers"))?;
         Ok(daemon)
     }
@@ -272,6 +274,7 @@ impl Daemon {
         self.retry_configuration(false, now);
         self.reload_on_time(now);
         self.admin.on_time(now, |question| self.core.rounds().trace(question));
+        self.follow_insight();
         self.report_alive(now);
         self.serve_subscribers(now);
         self.publish_counters(now);
@@ -324,6 +327,7 @@ impl Daemon {
         all.set(Counter::FeedNames, feed.names);
         all.set(Counter::FeedRecords, feed.records);
         all.set(Counter::FeedGaps, feed.gaps);
+        all.set(Counter::DnstapDropped, self.admin.insight.dropped());
         all
     }
 }

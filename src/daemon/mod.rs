@@ -8,6 +8,7 @@ mod core;
 mod demo;
 mod event_loop;
 mod feed;
+mod insight;
 mod local_listener;
 mod persist;
 pub(crate) mod reload;
@@ -91,7 +92,7 @@ pub fn run() -> ExitCode {
             unusable_config::placeholder(reason)
         }
     };
-    crate::logging::start(config.level);
+    crate::logging::start(config.log.level);
     match event_loop::run(config, args.config, args.with_sorter) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {

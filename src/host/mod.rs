@@ -5,6 +5,7 @@
 //! Nothing here depends on hither's configuration or on the daemon. `resolvers` finds the upstreams
 //! of each link.
 
+pub(crate) mod cgroups;
 pub(crate) mod files;
 pub(crate) mod ini;
 pub(crate) mod interfaces;

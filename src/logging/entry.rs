@@ -1,7 +1,7 @@
 //! One entry of the log: a line and its fields, of bounded length and without control characters.
 //!
 //! Addresses of clients and the names that they ask for are fields of their own, which only entries at
-//! debug level or below have.
+//! debug level or below have, and those of the log of queries, which an operator has demanded.
 
 use super::events::Event;
 use super::rate::Spot;
@@ -50,6 +50,24 @@ impl Entry {
         // The visit cannot fail, since the visitor does not.
         let _ = record.key_values().visit(&mut entry);
         entry
+    }
+
+    /// An entry with all of its fields, which the operator has demanded.
+    pub fn with_consent(
+        event: Event,
+        line: &str,
+        fields: impl Iterator<Item = (&'static str, String)>,
+    ) -> Entry {
+        Entry {
+            level: Level::Info,
+            line: text(LINE_MAX - SUFFIX_MAX, line),
+            event: Some(event),
+            spot: (file!(), line!()),
+            fields: fields
+                .take(FIELDS_MAX)
+                .map(|(name, value)| (format!("HITHER_{name}"), text(FIELD_MAX, value)))
+                .collect(),
+        }
     }
 
     /// The entry that reports `lost` lines.

@@ -119,6 +119,14 @@ events! {
     SorterRefused = "sorter-refused" 0xc2bca0dd_a577_4668_b1cc_580a8cecf9aa,
     /// The sorter lacks a way to measure.
     ProbesLacking = "probes-lacking" 0xb68df276_95c1_4ee5_a31b_b82a01cfb54a,
+    /// A client asked, and `log.queries` demands an entry for that.
+    Query = "query" 0xf10994e5_5648_48fd_9fb5_6ea0e65c3a78,
+    /// More queries came than the log of queries takes.
+    QueriesLeftOut = "queries-left-out" 0x8c5af061_deb3_4389_8d99_60aeffe9761d,
+    /// A dnstap collector takes messages.
+    DnstapConnected = "dnstap-connected" 0x27268372_adad_431a_9a9f_9ce659080de6,
+    /// The dnstap collector is not there, or takes nothing more.
+    DnstapLost = "dnstap-lost" 0x3a4582ac_69bc_4a8a_8c89_f9fcfe1dd77e,
     /// Lines of the log were lost.
     LinesLost = "lines-lost" 0x9b6ad732_e38b_46e7_a559_9938fb03a486,
 }

@@ -18,4 +18,5 @@ mod raw;
 pub mod seqpacket;
 pub mod shortage;
 pub mod signals;
+pub mod sock_diag;
 pub mod timing;

@@ -90,7 +90,7 @@ fn read_configuration(args: &Args) -> Option<Config> {
 pub fn run() -> ExitCode {
     let args = Args::parse();
     let Some(config) = read_configuration(&args) else { return ExitCode::FAILURE };
-    crate::logging::start(config.level);
+    crate::logging::start(config.log.level);
     match event_loop::run(&config, args.with_parent) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {

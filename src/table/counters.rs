@@ -116,6 +116,8 @@ counters! {
     FeedGaps = "feed_gaps",
     /// Rounds that began because a program subscribes to the name.
     FeedRefreshes = "feed_refreshes",
+    /// Messages that the dnstap collector did not get: it was away or slow (`log.dnstap`).
+    DnstapDropped = "dnstap_dropped",
 }
 
 /// The values of all counters.

@@ -155,6 +155,32 @@ def clients():
     check("verify", ctl("verify").returncode == 0, ctl("verify").stderr)
 
 
+def askers():
+    def top():
+        near = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        near.connect("/run/hitherd/control.sock")
+        near.send(b'{"top":{}}')
+        return json.loads(near.recv(65536))["top"]
+    top()
+    for how in ([], ["+tcp"]):
+        name = f"asked{len(how)}.example.test"
+        run("systemd-run", "--quiet", "--wait", "--collect", "--unit=asker", "dig", "@127.0.0.1", *how, name)
+        units = lambda: [unit["unit"] for known in top()["names"] if known["name"] == name + "." for unit in known["units"]]
+        check(f"the unit behind a query is found inside the sandbox {' '.join(how)}", until(lambda: units() == ["asker.service"]), top())
+        asked_by = json.loads(ctl("explain", "--json", name, "A").stdout)["asked_by"]
+        check("explain names the unit", [known["unit"] for known in asked_by["units"]] == ["asker.service"], asked_by)
+    check("nothing prevents units from being found", top()["units_unknown"] is None, top())
+    log = configure("91", "[log]\nqueries = \"misses\"\n")
+    run("systemctl", "reload", "hitherd.service")
+    run("systemd-run", "--quiet", "--wait", "--collect", "--unit=logged", "dig", "@127.0.0.1", "logged.example.test")
+    entry = until(lambda: run("journalctl", "-b", "-o", "json", "HITHER_NAME=logged.example.test.").stdout.strip())
+    entry = json.loads(entry.splitlines()[0]) if entry else {}
+    expected = {"HITHER_UNIT": "logged.service", "HITHER_EVENT": "query", "HITHER_TYPE": "A", "HITHER_CLIENT": "127.0.0.1", "HITHER_RCODE": "NXDOMAIN"}
+    check("the journal has the fields of a query", {field: entry.get(field) for field in expected} == expected, entry)
+    log.unlink()
+    run("systemctl", "reload", "hitherd.service")
+
+
 def life():
     before, pid = lookup(NAME), prop("hitherd.service", "MainPID")
     check("the daemon is not root and has no capability", re.search(r"^CapEff:\s+0+$", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M) is not None)
@@ -211,4 +237,4 @@ def start():
     configure("10", "".join(f'[[upstream]]\naddress = "127.0.0.1:{port}"\n' for port in (5301, 5302, 5303)))
 
 
-main(prepare, start, activation, clients, life)
+main(prepare, start, activation, clients, askers, life)

@@ -1,5 +1,6 @@
 //! An explanation as a page of text. What comes from outside cannot control the terminal.
 
+use super::askers;
 use crate::ctl::entry::certificate_text;
 use hither_control::{
     AddressProbes, AddressReport, AttemptReport, CertificateReport, Explanation, NextReport, ProbeReport,
@@ -36,7 +37,7 @@ pub(super) fn page(known: &Explanation) -> String {
     if known.addresses_more > 0 {
         let _ = writeln!(page, "    and {}", counted(known.addresses_more, "more address", "more addresses"));
     }
-    page + &next_lines(&known.next)
+    page + &next_lines(&known.next) + &askers::lines(&known.asked_by)
 }
 
 fn head(known: &Explanation) -> String {
@@ -340,7 +341,7 @@ fn when(in_ms: u64) -> String {
 }
 
 /// A time in the unit that fits it.
-fn span(ms: u64) -> String {
+pub(super) fn span(ms: u64) -> String {
     match ms {
         0..=999 => format!("{ms} ms"),
         1000..=119_999 => format!("{:.1} s", ms as f64 / 1000.0),

@@ -204,6 +204,8 @@ metrics! {
         "Messages of the sorter or of operators that could not be read.";
     NETWORK_CHANGES: Counter "hither_network_changes" []
         "Changes of the network, including resumption after sleep.";
+    DNSTAP_DROPPED: Counter "hither_dnstap_dropped" []
+        "Messages that the dnstap collector did not get: it was away or slow.";
 }
 
 /// The metric of a counter, and the values of its labels.
@@ -252,5 +254,6 @@ pub(super) fn place(counter: Counter) -> (&'static Metric, &'static [&'static st
         Counter::FeedRecords => (&FEED_RECORDS, &["change"]),
         Counter::FeedGaps => (&FEED_RECORDS, &["gap"]),
         Counter::FeedRefreshes => (&FEED_REFRESHES, &[]),
+        Counter::DnstapDropped => (&DNSTAP_DROPPED, &[]),
     }
 }

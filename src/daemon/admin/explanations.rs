@@ -2,7 +2,7 @@
 //! the event loop waits for neither.
 
 use crate::daemon::sources::Slot;
-use hither_control::{AddressReport, Explain, Explained, Explanation, Response};
+use hither_control::{AddressReport, AskedBy, Explain, Explained, Explanation, Response};
 use hither_table::Monotonic;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
@@ -26,6 +26,24 @@ struct Waiting {
     sorter: Option<Monotonic>,
     /// Receives the line of the file that the answer comes from, until a time.
     line: Option<(Receiver<String>, Monotonic)>,
+    /// Receives the units that asked for the name, until a time.
+    askers: Option<(Receiver<AskedBy>, Monotonic)>,
+}
+
+/// What an explanation waits for besides the sorter.
+#[derive(Debug, Default)]
+pub(crate) struct WaitsFor {
+    /// The line of the file that the answer comes from.
+    pub line: Option<Receiver<String>>,
+    /// The units that asked for the name.
+    pub askers: Option<Receiver<AskedBy>>,
+}
+
+impl WaitsFor {
+    /// Whether it waits for nothing.
+    pub fn is_empty(&self) -> bool {
+        self.line.is_none() && self.askers.is_none()
+    }
 }
 
 /// All explanations that wait.
@@ -65,7 +83,7 @@ impl Explanations {
         slot: Slot,
         explanation: Explanation,
         asked: Option<&Explain>,
-        line: Option<Receiver<String>>,
+        waits_for: WaitsFor,
         now: Monotonic,
     ) {
         self.waiting.push(Waiting {
@@ -73,7 +91,8 @@ impl Explanations {
             id: asked.map_or(0, |request| request.id),
             explanation: Box::new(explanation),
             sorter: asked.map(|_| now.plus(SORTER_WITHIN)),
-            line: line.map(|line| (line, now.plus(LINE_WITHIN))),
+            line: waits_for.line.map(|line| (line, now.plus(LINE_WITHIN))),
+            askers: waits_for.askers.map(|askers| (askers, now.plus(SORTER_WITHIN))),
         });
     }
 
@@ -102,7 +121,9 @@ impl Explanations {
     /// The time at which the first of them is answered as it is.
     pub fn timeout(&self) -> Option<Monotonic> {
         let until = |waiting: &Waiting| {
-            [waiting.sorter, waiting.line.as_ref().map(|(_, until)| *until)].into_iter().flatten().min()
+            let askers = waiting.askers.as_ref().map(|(_, until)| *until);
+            let line = waiting.line.as_ref().map(|(_, until)| *until);
+            [waiting.sorter, line, askers].into_iter().flatten().min()
         };
         self.waiting.iter().filter_map(until).min()
     }
@@ -132,7 +153,14 @@ impl Waiting {
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => self.line = None,
             }
         }
-        self.sorter.is_some() || self.line.is_some()
+        if let Some((askers, until)) = &self.askers {
+            match askers.try_recv() {
+                Ok(asked_by) => (self.explanation.asked_by, self.askers) = (asked_by, None),
+                Err(TryRecvError::Empty) if now < *until => {}
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => self.askers = None,
+            }
+        }
+        self.sorter.is_some() || self.line.is_some() || self.askers.is_some()
     }
 }
 
@@ -159,7 +187,7 @@ mod tests {
     fn the_sorters_part_is_waited_for_and_joined_and_a_lie_is_left_out() {
         let (mut all, slot) = (Explanations::default(), Slot { key: 1, generation: 1 });
         let request = all.request(&explanation()).expect("it has addresses");
-        all.add(slot, explanation(), Some(&request), None, NOW);
+        all.add(slot, explanation(), Some(&request), WaitsFor::default(), NOW);
         assert!(all.take_finished(NOW).is_empty());
         assert_eq!(all.timeout(), Some(NOW.plus(SORTER_WITHIN)));
         let of = |end| AddressProbes {
@@ -182,13 +210,15 @@ mod tests {
         let (mut all, slot) = (Explanations::default(), Slot { key: 1, generation: 1 });
         let (sender, line) = std::sync::mpsc::channel();
         let request = all.request(&explanation());
-        all.add(slot, explanation(), request.as_ref(), Some(line), NOW);
+        let line = WaitsFor { line: Some(line), ..WaitsFor::default() };
+        all.add(slot, explanation(), request.as_ref(), line, NOW);
         assert!(all.take_finished(NOW.plus(SORTER_WITHIN)).is_empty());
         let said = all.take_finished(NOW.plus(LINE_WITHIN));
         assert_eq!(answered(&said).sorter, "no answer within 300 ms");
         drop(sender);
         assert_eq!((all.timeout(), all.waiting.len()), (None, 0));
-        (0..WAITING_MAX).for_each(|_| all.add(slot, explanation(), request.as_ref(), None, NOW));
+        (0..WAITING_MAX)
+            .for_each(|_| all.add(slot, explanation(), request.as_ref(), WaitsFor::default(), NOW));
         assert!(all.is_full());
         all.retain_open(|_| false);
         assert!(!all.is_full());

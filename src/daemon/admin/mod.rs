@@ -31,6 +31,7 @@ mod status;
 pub(crate) use answer_source::{AnswerSource, Search, has_record, source_of, withheld};
 pub(crate) use control::{Message, NewConnections};
 pub(crate) use explanation::{explanation, family};
+pub(crate) use explanations::WaitsFor;
 pub(crate) use flushes::FlushSlice;
 pub(crate) use hints::{Hint, Sender};
 pub(crate) use open_rounds::open_rounds;
@@ -38,6 +39,7 @@ pub(crate) use operator_query::{Composed, FoundQuery};
 pub(crate) use status::{StatusFacts, status_line};
 
 use crate::daemon::feed::Changes;
+use crate::daemon::insight::Insight;
 use crate::daemon::socket_activation::Inherited;
 use crate::daemon::sources::{Slot, Source};
 use crate::daemon::turn::Budget;
@@ -49,13 +51,13 @@ use hints::Hints;
 use hither_control::{Explanation, Response, SorterReply, SorterStatus};
 use hither_rounds::{ClientId, OrderResult, Question, Trace};
 use hither_table::{Monotonic, SorterMetrics};
-use mio::Registry;
+use mio::{Registry, Waker};
 use notices::Notices;
 use operator_query::OperatorQueries;
 use status::StatusCache;
 use std::os::fd::RawFd;
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 /// Handles all requests of local processes except DNS queries. See the module's documentation.
 #[derive(Debug)]
@@ -71,6 +73,8 @@ pub(crate) struct Admin {
     pub changes: Changes,
     /// Log lines about upstreams.
     pub notices: Notices,
+    /// The log of queries, and who asks for what.
+    pub insight: Insight,
     labels: Labels,
 }
 
@@ -93,6 +97,7 @@ impl Admin {
         dir: &Path,
         seed: [u64; 2],
         registry: &Registry,
+        waker: Arc<Waker>,
     ) -> Result<Admin, String> {
         Ok(Admin {
             control: Control::open(inherited, dir, registry)?,
@@ -103,6 +108,7 @@ impl Admin {
             hints: Hints::bind(dir),
             changes: Changes::new(seed, registry)?,
             notices: Notices::default(),
+            insight: Insight::new(waker),
             labels: Labels::default(),
         })
     }
@@ -185,6 +191,13 @@ impl Admin {
     /// Sends a reply to an operator or to the sorter.
     pub fn reply<T: serde::Serialize>(&mut self, slot: Slot, message: &T) {
         self.control.reply(slot, message);
+    }
+
+    /// Sends the reports on queries that are ready.
+    pub fn send_reports(&mut self) {
+        while let Some((slot, octets)) = self.insight.next_report() {
+            self.control.reply_encoded(slot, &octets);
+        }
     }
 
     /// Replies to the sorter's order.
@@ -282,13 +295,7 @@ impl Admin {
 
     /// Explains a name to an operator: at once, or when the sorter has said what it knows, and the line of
     /// a file is found.
-    pub fn explain(
-        &mut self,
-        slot: Slot,
-        mut explanation: Explanation,
-        line: Option<mpsc::Receiver<String>>,
-        now: Monotonic,
-    ) {
+    pub fn explain(&mut self, slot: Slot, mut explanation: Explanation, waits_for: WaitsFor, now: Monotonic) {
         if self.explanations.is_full() {
             self.explanations.retain_open(|slot| self.control.is_open(slot));
         }
@@ -299,9 +306,9 @@ impl Admin {
             let is_connected = self.control.sorter_status().connected;
             explanation.sorter = if is_connected { "not asked" } else { "not connected" }.to_owned();
         }
-        let line = line.filter(|_| may_wait);
-        if asked.is_some() || line.is_some() {
-            self.explanations.add(slot, explanation, asked.as_ref(), line, now);
+        let waits_for = if may_wait { waits_for } else { WaitsFor::default() };
+        if asked.is_some() || !waits_for.is_empty() {
+            self.explanations.add(slot, explanation, asked.as_ref(), waits_for, now);
         } else {
             let explanation = Some(Box::new(explanation.fitting()));
             self.control.reply(slot, &Response::Explained(explanation));
@@ -310,7 +317,8 @@ impl Admin {
 
     /// The latest time at which the first report of a query, or the first explanation, is due.
     pub fn timeout(&self) -> Option<Monotonic> {
-        self.queries.timeout().into_iter().chain(self.explanations.timeout()).min()
+        let others = [self.explanations.timeout(), self.insight.timeout()];
+        self.queries.timeout().into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// Sends the reports of queries whose round has ended, the explanations that are complete, and what has
@@ -322,5 +330,6 @@ impl Admin {
         for (slot, response) in self.explanations.take_finished(now) {
             self.control.reply(slot, &response);
         }
+        self.insight.on_time(now);
     }
 }

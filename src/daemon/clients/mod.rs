@@ -2,6 +2,7 @@
 //! replies wait.
 
 pub(crate) mod admission;
+pub(crate) mod asked;
 pub(crate) mod due_replies;
 pub(crate) mod fair_queue;
 pub(crate) mod handover;
@@ -10,6 +11,7 @@ pub(crate) mod listeners;
 mod queries;
 pub(crate) mod rate_limit;
 mod replies;
+pub(crate) mod tap;
 pub(crate) mod tcp;
 pub(crate) mod tcp_eviction;
 pub(crate) mod udp;
@@ -18,7 +20,7 @@ pub(crate) mod waiting_queries;
 pub(crate) mod workers;
 
 pub(crate) use queries::TcpStep;
-pub(crate) use replies::OperatorReply;
+pub(crate) use replies::{Answered, OperatorReply};
 
 use crate::config::{Config, Limits, Network};
 use crate::daemon::clients::admission::Admission;
@@ -27,8 +29,9 @@ use crate::daemon::clients::hit_times::BatchTimes;
 use crate::daemon::clients::listeners::Listeners;
 use crate::daemon::clients::rate_limit::RateLimit;
 use crate::daemon::clients::replies::UdpReplies;
+use crate::daemon::clients::tap::{Observer, Tap};
 use crate::daemon::clients::tcp::Connections;
-use crate::daemon::clients::waiting_clients::{Pending, Waiting};
+use crate::daemon::clients::waiting_clients::{Pending, ReplyTo, Waiting};
 use crate::daemon::clients::waiting_queries::{Miss, Misses};
 use crate::daemon::clients::workers::{WorkerState, Workers};
 use crate::daemon::sources::Source;
@@ -95,13 +98,18 @@ struct UdpSockets {
     batch: Batch,
 }
 
-/// The networks that may send queries, and the limits on their queries and replies.
+/// The networks that may send queries, the limits on their queries and replies, and who looks at them.
 #[derive(Debug)]
 struct Rules {
     allow: Vec<Network>,
     limits: Limits,
     /// The number of workers, which a reload does not change.
     workers: usize,
+    /// The observer of the event loop, and the tap for those of the workers.
+    observer: Observer,
+    tap: Tap,
+    /// Whether replies are reported to the caller of [`Clients::deliver`].
+    reports_replies: bool,
 }
 
 /// Inputs for the core that result from a call, in this order: clients that are gone, then
@@ -134,6 +142,9 @@ impl Clients {
                 allow: config.listen.allow.clone(),
                 limits: config.limits,
                 workers: config.listen.workers,
+                observer: Observer::default(),
+                tap: Tap::default(),
+                reports_replies: false,
             },
             counted: Counted::default(),
         }
@@ -181,9 +192,24 @@ impl Clients {
 
     /// Takes over the limits of another configuration.
     pub fn configure(&mut self, config: &Config) {
-        self.rules =
-            Rules { allow: config.listen.allow.clone(), limits: config.limits, workers: self.rules.workers };
+        self.rules.allow.clone_from(&config.listen.allow);
+        self.rules.limits = config.limits;
         self.connections.set_limits(config.limits.tcp, config.limits.tcp_per_network);
+    }
+
+    /// Takes over who looks at queries. `reports_replies`: the log of queries does.
+    pub fn set_tap(&mut self, tap: Tap, reports_replies: bool) {
+        self.rules.observer.set(tap.clone());
+        (self.rules.tap, self.rules.reports_replies) = (tap, reports_replies);
+    }
+
+    /// The address to which a client that waits has sent its query, and whether by TCP.
+    pub fn server_of(&self, client: ClientId) -> Option<(SocketAddr, bool)> {
+        match &self.waiting.get(client)?.reply_to {
+            ReplyTo::Udp { socket, .. } => Some((self.udp.sockets.get(*socket)?.local_addr().ok()?, false)),
+            ReplyTo::Tcp(slot) => Some((self.connections.local_address(*slot)?, true)),
+            ReplyTo::Control(_) | ReplyTo::HostName => None,
+        }
     }
 
     /// Gives the workers the current table and configuration.
@@ -298,6 +324,7 @@ const COUNTED: [Counter; 4] = [Counter::Replies, Counter::RateLimited, Counter::
 
 impl Rules {
     fn worker_state(&self, rounds: &Rounds) -> WorkerState {
-        WorkerState::new(rounds.hits(), self.allow.clone(), self.limits, self.workers)
+        let tap = self.tap.clone();
+        WorkerState::new(rounds.hits(), self.allow.clone(), self.limits, self.workers).with_tap(tap)
     }
 }

@@ -1,10 +1,12 @@
 //! Received queries: hits are answered at once, misses wait for a round or, at a limit, are
 //! refused.
 
+use crate::daemon::clients::asked::Asked;
 use crate::daemon::clients::handover::Handed;
 use crate::daemon::clients::hit_times::BatchTimes;
+use crate::daemon::clients::tap::Seen;
 use crate::daemon::clients::tcp::Look;
-use crate::daemon::clients::udp::{Asked, ClientQuery, Responder, Taking, Verdict, answer, answer_batch};
+use crate::daemon::clients::udp::{ClientQuery, Responder, Taking, Verdict, answer, answer_batch};
 use crate::daemon::clients::waiting_clients::{Pending, ReplyTo, Taken};
 use crate::daemon::clients::waiting_queries::Miss;
 use crate::daemon::clients::{Clients, Effects};
@@ -82,6 +84,7 @@ impl Clients {
             allow: &self.rules.allow,
             limits: &self.rules.limits,
             rate_limit: &mut self.rate_limit,
+            observer: &mut self.rules.observer,
             now,
         };
         let admission = &mut self.admission;
@@ -195,11 +198,18 @@ impl Clients {
         effects: &mut Effects,
     ) -> usize {
         let limit = Some(usize::from(u16::MAX));
-        let asked = Asked::read(query);
+        let (octets, asked) = (query, Asked::read(query));
         let query = ClientQuery { asked: &asked, client: client.peer.ip(), limit };
         let (began, before, mut misses) = (self.counted.tcp_times.begin(), HitCount::of(core), 0);
         let mut reply = self.replies.lend();
         let verdict = answer(&mut *core, &self.rules.allow, now, query, &mut reply);
+        if self.rules.observer.is_on()
+            && let Ok(query) = &asked.read
+        {
+            let len = if let Verdict::Reply(len) = verdict { len } else { 0 };
+            let seen = Seen { query, octets, reply: &reply[..len], client: client.peer, is_tcp: true };
+            self.rules.observer.by_tcp(seen, self.connections.local_address(client.slot), now);
+        }
         let octets = match verdict {
             Verdict::Reply(0) => 0,
             Verdict::Reply(len) => {

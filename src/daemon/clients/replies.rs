@@ -2,16 +2,17 @@
 //! by one.
 
 use crate::daemon::clients::rate_limit::Ruling;
+use crate::daemon::clients::tap::{FrameHead, FrameKind, FrameProtocol};
 use crate::daemon::clients::waiting_clients::{Pending, ReplyTo};
 use crate::daemon::clients::{Clients, Effects};
 use crate::daemon::core::Replying;
 use crate::daemon::sources::Slot;
 use hither_net::batch::{Outgoing, Route};
-use hither_rounds::{Answer, ClientId, reply};
+use hither_rounds::{Answer, ClientId, Question, reply};
 use hither_table::{Counter, Monotonic};
 use hither_wire::codes::Rcode;
 use hither_wire::query::{Query, cut_to_question};
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 /// Replies that one system call sends. The first of them waits for the others, at most until the end of
 /// the turn.
@@ -32,6 +33,18 @@ pub(crate) struct Delivered {
     pub host_name: Option<Vec<u8>>,
     /// When the query of a client arrived, unless it is one of those above.
     pub since: Option<Monotonic>,
+    /// The query and its reply, for the log of queries, if that is wanted.
+    pub answered: Option<Answered>,
+}
+
+/// A client's query that has its reply.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub question: Question,
+    pub peer: SocketAddr,
+    pub is_tcp: bool,
+    pub asked: Monotonic,
+    pub rcode: u8,
 }
 
 /// A reply to a query that was made for the operator.
@@ -46,7 +59,8 @@ pub(crate) struct OperatorReply {
 struct UdpClient<'r> {
     socket: usize,
     route: &'r Route,
-    address: IpAddr,
+    peer: SocketAddr,
+    asked: Monotonic,
 }
 
 /// Replies by UDP that are sent together, all from one socket.
@@ -110,14 +124,25 @@ impl Clients {
         let Ok(read) = Query::read(&query) else { return delivered };
         match reply_to {
             ReplyTo::Udp { socket, route } => {
-                let client = UdpClient { socket, route: &route, address: peer.ip() };
-                self.reply_udp(client, &read, answer, now);
+                let client = UdpClient { socket, route: &route, peer, asked: since };
+                let rcode = self.reply_udp(client, &read, answer, now);
+                delivered.answered =
+                    self.answered(&read, peer, since, rcode).map(|a| Answered { is_tcp: false, ..a });
                 delivered.since = Some(since);
             }
             ReplyTo::Tcp(slot) => {
                 self.connections.waits_no_longer(slot, client);
                 let mut reply = self.replies.lend();
                 let len = reply::compose(now, &read, answer, usize::from(u16::MAX), &mut reply);
+                let rcode = reply.get(3).map_or(0, |flags| flags & 15);
+                delivered.answered = self.answered(&read, peer, since, rcode);
+                if let Some(frames) = self.rules.observer.frames() {
+                    let server = self.connections.local_address(slot);
+                    let (kind, protocol) = (FrameKind::ClientResponse, FrameProtocol::Tcp);
+                    let head =
+                        FrameHead { kind, protocol, asker: Some(peer), server, asked: since, answered: now };
+                    frames.send(head, &reply[..len]);
+                }
                 delivered.gone = self.reply_tcp(slot, &reply[..len]);
                 self.replies.give_back(reply);
                 delivered.since = Some(since);
@@ -131,6 +156,12 @@ impl Clients {
         delivered
     }
 
+    /// A query by TCP and its reply, if the log wants that.
+    fn answered(&self, query: &Query<'_>, peer: SocketAddr, asked: Monotonic, rcode: u8) -> Option<Answered> {
+        let question = self.rules.reports_replies.then(|| Question::of(query))?;
+        Some(Answered { question, peer, is_tcp: true, asked, rcode })
+    }
+
     /// Refuses a query that had a slot and has lost it to another.
     pub(super) fn shed(&mut self, client: ClientId, now: Monotonic, effects: &mut Effects) {
         self.counted.add(Counter::ShedQueries, 1);
@@ -141,7 +172,7 @@ impl Clients {
     pub(super) fn shed_handed(&mut self, pending: &Pending, now: Monotonic) {
         self.counted.add(Counter::ShedQueries, 1);
         if let (ReplyTo::Udp { socket, route }, Ok(read)) = (&pending.reply_to, Query::read(&pending.query)) {
-            let client = UdpClient { socket: *socket, route, address: pending.peer.ip() };
+            let client = UdpClient { socket: *socket, route, peer: pending.peer, asked: pending.since };
             self.reply_udp(client, &read, &SHED_ANSWER, now);
         }
     }
@@ -163,18 +194,27 @@ impl Clients {
         self.gone(gone).gone
     }
 
-    /// Adds a reply to those that are sent together.
-    fn reply_udp(&mut self, client: UdpClient<'_>, query: &Query<'_>, answer: &Answer, now: Monotonic) {
-        let UdpClient { socket, route, address } = client;
+    /// Adds a reply to those that are sent together, and returns its RCODE.
+    fn reply_udp(&mut self, client: UdpClient<'_>, query: &Query<'_>, answer: &Answer, now: Monotonic) -> u8 {
+        let UdpClient { socket, route, peer, asked } = client;
         if self.replies.socket != socket {
             self.send_replies();
             self.replies.socket = socket;
         }
         let most = self.rules.limits.replies_per_second;
-        let (rate_limit, mut limited) = (&mut self.rate_limit, false);
+        let frames = self.rules.observer.frames();
+        let server = || self.udp.sockets.get(socket).and_then(|socket| socket.local_addr().ok());
+        let (rate_limit, mut limited, mut rcode) = (&mut self.rate_limit, false, 0);
         self.replies.outgoing.push(route, |out| {
             let len = reply::compose(now, query, answer, query.udp_limit(), out);
-            let ruling = rate_limit.judge(address, &out[..len], most, now);
+            rcode = out[3] & 15;
+            if let Some(frames) = frames {
+                let (kind, protocol) = (FrameKind::ClientResponse, FrameProtocol::Udp);
+                let (asker, server) = (Some(peer), server());
+                let head = FrameHead { kind, protocol, asker, server, asked, answered: now };
+                frames.send(head, &out[..len]);
+            }
+            let ruling = rate_limit.judge(peer.ip(), &out[..len], most, now);
             limited = ruling != Ruling::Send;
             match ruling {
                 Ruling::Send => len,
@@ -186,6 +226,7 @@ impl Clients {
         if self.replies.outgoing.len() >= BATCH_MAX {
             self.send_replies();
         }
+        rcode
     }
 
     /// Sends the collected replies by UDP. A reply that cannot be sent counts as a lost datagram.

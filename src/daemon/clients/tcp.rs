@@ -246,6 +246,12 @@ impl Connections {
         self.get(slot).map(|client| client.peer)
     }
 
+    /// The address to which the peer of a connection has connected.
+    pub fn local_address(&self, slot: Slot) -> Option<SocketAddr> {
+        let client = self.slab.get(slot.key).filter(|client| client.generation == slot.generation)?;
+        client.stream.local_addr().ok()
+    }
+
     /// Notes that a client of this connection waits for its reply.
     pub fn waits(&mut self, slot: Slot, client: ClientId) {
         if let Some(connection) = self.get(slot) {

@@ -2,7 +2,9 @@
 //! are sent together.
 
 use crate::config::{Limits, Network};
+use crate::daemon::clients::asked::Asked;
 use crate::daemon::clients::rate_limit::{RateLimit, Ruling};
+use crate::daemon::clients::tap::Observer;
 use crate::daemon::core::Core;
 use hither_net::batch::{BATCH_MAX, Batch, Received};
 use hither_rounds::{PlacedQuery, reply};
@@ -60,20 +62,6 @@ pub(crate) enum Verdict<'q> {
     Ask(&'q Query<'q>),
 }
 
-/// A query as it was received, and as it was parsed.
-pub(crate) struct Asked<'q> {
-    pub octets: &'q [u8],
-    pub read: Result<Query<'q>, Refusal>,
-    /// The place in the table where its answer may be, if it was looked up.
-    pub place: Option<Place>,
-}
-
-impl<'q> Asked<'q> {
-    pub fn read(octets: &'q [u8]) -> Asked<'q> {
-        Asked { octets, read: Query::read(octets), place: None }
-    }
-}
-
 /// A query, and the client that has sent it.
 #[derive(Clone, Copy)]
 pub(crate) struct ClientQuery<'q> {
@@ -124,6 +112,7 @@ pub(crate) struct Responder<'a, C> {
     pub allow: &'a [Network],
     pub limits: &'a Limits,
     pub rate_limit: &'a mut RateLimit,
+    pub observer: &'a mut Observer,
     pub now: Monotonic,
 }
 
@@ -149,6 +138,9 @@ pub(crate) fn answer_batch<C: Cache>(
         replies.write(n, |out| {
             responder.answer(asked, peer.ip(), out, |responder, query| miss(responder, received, n, query))
         });
+    }
+    if responder.observer.is_on() {
+        responder.observer.batch(&all[..count], received, &replies, responder.now);
     }
 }
 

@@ -4,6 +4,7 @@ use crate::config::{Limits, Network};
 use crate::daemon::clients::handover::{Handed, HandoverReceiver, HandoverSender, handover};
 use crate::daemon::clients::hit_times::BatchTimes;
 use crate::daemon::clients::rate_limit::RateLimit;
+use crate::daemon::clients::tap::{Observer, Tap};
 use crate::daemon::clients::udp::{Cache, Responder, Taking, answer_batch};
 use crate::daemon::clients::waiting_clients::Taken;
 use crate::daemon::thread_results::wake;
@@ -55,6 +56,7 @@ pub(crate) struct WorkerState {
     hits: Hits,
     allow: Vec<Network>,
     limits: Limits,
+    tap: Tap,
 }
 
 impl WorkerState {
@@ -62,7 +64,12 @@ impl WorkerState {
         // The clients of a network are spread over all workers.
         let workers = u32::try_from(workers).unwrap_or(u32::MAX).max(1);
         limits.replies_per_second = limits.replies_per_second.div_ceil(workers);
-        WorkerState { hits, allow, limits }
+        WorkerState { hits, allow, limits, tap: Tap::default() }
+    }
+
+    /// With those who look at queries.
+    pub fn with_tap(self, tap: Tap) -> WorkerState {
+        WorkerState { tap, ..self }
     }
 }
 
@@ -133,10 +140,10 @@ impl Workers {
                 sender: sender.clone(),
                 event_loop: Arc::clone(&self.waker),
                 published: Arc::clone(&counts),
-                rate_limit: RateLimit::new(seed ^ n as u64),
-                allow: Vec::new(),
+                gate: Gate { rate_limit: RateLimit::new(seed ^ n as u64), allow: Vec::new() },
                 own: None,
                 report: Report::default(),
+                observer: Observer::default(),
             };
             worker.register()?;
             let notice = EndNotice(Arc::clone(&shared), Arc::clone(&self.waker));
@@ -225,10 +232,17 @@ struct Worker {
     sender: HandoverSender,
     event_loop: Arc<Waker>,
     published: Arc<SeqLock<Counts>>,
-    rate_limit: RateLimit,
-    allow: Vec<Network>,
+    gate: Gate,
     own: Option<Own>,
     report: Report,
+    observer: Observer,
+}
+
+/// The networks that may send queries, and the limit on replies to them.
+#[derive(Debug)]
+struct Gate {
+    rate_limit: RateLimit,
+    allow: Vec<Network>,
 }
 
 /// When the event loop was last woken to publish the counters, and whether they have changed since.
@@ -370,9 +384,10 @@ impl Worker {
         let (limits, began, before, mut misses) = (own.limits, own.times.begin(), own.counts, 0);
         let responder = Responder {
             cache: &mut *own,
-            allow: &self.allow,
+            allow: &self.gate.allow,
             limits: &limits,
-            rate_limit: &mut self.rate_limit,
+            rate_limit: &mut self.gate.rate_limit,
+            observer: &mut self.observer,
             now,
         };
         let mut handing = self.sender.begin();
@@ -405,7 +420,8 @@ impl Worker {
         self.version = latest;
         let before = self.own.take();
         let hits = self.shared.state.with(|state| {
-            self.allow.clone_from(&state.allow);
+            self.gate.allow.clone_from(&state.allow);
+            self.observer.set(state.tap.clone());
             (state.hits.clone(), state.limits)
         });
         let (hits, limits) = hits;

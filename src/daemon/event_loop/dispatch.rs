@@ -142,6 +142,7 @@ impl Daemon {
         self.on_links(now);
         self.on_saved();
         self.on_handshakes(now);
+        self.admin.send_reports();
         self.on_handed(now, budget);
         if self.clients.has_failed() {
             self.ending.failure = Some("a worker has ended unexpectedly");

@@ -62,6 +62,9 @@ impl Daemon {
     /// Begins a round for a query.
     fn ask(&mut self, miss: &Miss, now: Monotonic) {
         let Miss { client, peer, question, recursion } = miss;
+        if self.admin.insight.sees_misses() {
+            self.note_miss(miss, now);
+        }
         log::debug!(
             name:% = question.name, client:% = peer.ip();
             "{} asks for {} {}, which is not in the cache",

@@ -2,14 +2,15 @@
 //! readers.
 
 use crate::daemon::admin::{
-    AnswerSource, Composed, FlushSlice, Hint, Message, StatusFacts, explanation, family, open_rounds,
+    AnswerSource, Composed, FlushSlice, Hint, Message, StatusFacts, WaitsFor, explanation, family,
     status_line, withheld,
 };
 use crate::daemon::clients::waiting_clients::{Pending, ReplyTo};
 use crate::daemon::event_loop::Daemon;
+use crate::daemon::event_loop::insight::{Operator, is_ours};
 use crate::daemon::sources::{Slot, Source};
 use crate::daemon::turn::Budget;
-use hither_control::{Request, Response, SourceKind, TopReport};
+use hither_control::{Request, Response, SourceKind};
 use hither_net::clock::now;
 use hither_net::seqpacket::Peer;
 use hither_rounds::{Input, PlacedQuery, Question, SenderId};
@@ -23,6 +24,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 const OPERATOR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// Hints taken in one turn.
 const HINTS_PER_TURN_MAX: usize = 64;
+/// Why the units that asked for a name are not known.
+const NOBODY_LOOKS: &str = "queries are looked at while 'hitherctl top' runs, or with log.queries";
+const NOT_SHOWN: &str = "only root and the daemon's user are shown the units";
 /// Messages taken from one local connection in one turn.
 const MESSAGES_PER_TURN_MAX: usize = 4;
 
@@ -93,13 +97,10 @@ impl Daemon {
             Request::Reload => may_change(peer, "reload").map(|()| self.reload.requests.request(slot)),
             Request::ReloadBegun => may_change(peer, "reload").map(|()| self.reload_begun(slot, now)),
             Request::Query { name, rtype } => self.query_for_operator(slot, &name, &rtype, now),
-            Request::Explain { name, rtype } => self.explain_to_operator(slot, &name, &rtype, now),
-            Request::Top {} => {
-                let (rounds, rounds_more) = open_rounds(self.core.rounds(), self.admin.labels(), now);
-                let report = TopReport { rounds, rounds_more, ..TopReport::default() };
-                self.admin.reply(slot, &Response::Top(Box::new(report.fitting())));
-                Ok(())
+            Request::Explain { name, rtype } => {
+                self.explain_to_operator(Operator { slot, peer }, &name, &rtype, now)
             }
+            Request::Top {} => self.report_to_operator(Operator { slot, peer }, now),
         };
         if let Err(message) = done {
             self.admin.reply(slot, &Response::Error { message });
@@ -208,11 +209,12 @@ impl Daemon {
     /// Tells an operator what is known of a name. Asks no upstream.
     fn explain_to_operator(
         &mut self,
-        slot: Slot,
+        operator: Operator,
         name: &str,
         rtype: &str,
         now: Monotonic,
     ) -> Result<(), String> {
+        let Operator { slot, peer } = operator;
         let parsed: Name = name.parse().map_err(|error| format!("'{name}': {error}"))?;
         let family = family(rtype).ok_or_else(|| format!("'{rtype}': expected A or AAAA"))?;
         let question = Question {
@@ -225,19 +227,23 @@ impl Daemon {
         let known = self.core.explain(now, &question);
         let answer = known.as_ref().and_then(|known| known.answer.clone());
         let explained = known.and_then(|known| explanation(&question, &known, &labels, now));
-        let Some(explained) = explained else {
+        let Some(mut explained) = explained else {
             self.admin.reply(slot, &Response::Explained(None));
             return Ok(());
         };
         let (core, executor) = self.executor();
         let line = answer.and_then(|answer| executor.search_for(&answer, &question, core.rounds()));
-        self.admin.explain(slot, explained, line, now);
+        let askers = if is_ours(peer) { self.admin.insight.askers(&question.name) } else { None };
+        if askers.is_none() {
+            let why = if is_ours(peer) { NOBODY_LOOKS } else { NOT_SHOWN };
+            explained.asked_by.unknown = Some(why.to_owned());
+        }
+        self.admin.explain(slot, explained, WaitsFor { line, askers }, now);
         Ok(())
     }
 }
 
 /// Only root and the daemon's own user may change something.
 fn may_change(peer: Peer, what: &str) -> Result<(), String> {
-    let may = peer.uid == 0 || peer.uid == nix::unistd::geteuid().as_raw();
-    may.then_some(()).ok_or_else(|| format!("only root and the daemon's user may {what}"))
+    is_ours(peer).then_some(()).ok_or_else(|| format!("only root and the daemon's user may {what}"))
 }

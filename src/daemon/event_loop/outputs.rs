@@ -1,13 +1,15 @@
 //! Executes the actions of the core on the parts of the daemon.
 
 use crate::daemon::admin::{Admin, Search, has_record, source_of};
-use crate::daemon::clients::{Clients, OperatorReply};
+use crate::daemon::clients::{Answered, Clients, OperatorReply};
 use crate::daemon::core::{Core, Outputs, Replying, Sending};
 use crate::daemon::event_loop::Daemon;
+use crate::daemon::insight::{ClientSocket, Replied};
 use crate::daemon::reload::Reload;
 use crate::daemon::sources::Slot;
 use crate::daemon::turn::Ready;
 use crate::daemon::upstreams::Upstreams;
+use hither_control::SourceKind;
 use hither_net::clock;
 use hither_rounds::{
     Answer, AttemptId, ClientId, Failure, Input, Note, OrderResult, Question, Rounds, SenderId,
@@ -29,6 +31,9 @@ pub(crate) struct Executor<'a> {
 impl Daemon {
     /// Hands an input to the core, and executes all resulting actions.
     pub(crate) fn tell(&mut self, now: Monotonic, input: Input<'_>) {
+        if let Input::Message { attempt, octets } = input {
+            self.admin.insight.note_response(attempt, octets, now);
+        }
         let (core, mut executor) = self.executor();
         core.tell(now, input, &mut executor);
     }
@@ -58,6 +63,9 @@ impl Executor<'_> {
         if let Some(reply) = delivered.operator {
             self.note_operator_reply(&reply, answer, rounds, now);
         }
+        if let Some(answered) = delivered.answered {
+            self.log_answered(&answered, answer, rounds, now);
+        }
         if let Some(reply) = delivered.host_name {
             self.upstreams.encrypted().note_host_reply(&reply, now);
         }
@@ -80,6 +88,24 @@ impl Executor<'_> {
         self.admin.note_reply(&found, &reply.octets, &source, search, now);
     }
 
+    /// Logs a reply to a client.
+    fn log_answered(&mut self, answered: &Answered, answer: &Answer, rounds: &Rounds, now: Monotonic) {
+        let Answered { question, peer, is_tcp, asked, rcode } = answered;
+        let trace = rounds.trace(question);
+        let source = source_of(answer, &question.name, trace, *asked, self.admin.labels());
+        let upstream = source.detail.filter(|_| source.kind == SourceKind::Upstream);
+        self.admin.insight.note_reply(Replied {
+            name: question.name,
+            rtype: question.rtype,
+            client: ClientSocket { address: *peer, is_tcp: *is_tcp },
+            source: source.kind,
+            upstream,
+            rcode: *rcode,
+            took: now.since(*asked),
+            left_out: 0,
+        });
+    }
+
     /// Starts the search for the line of a file that an answer comes from, if it comes from a file.
     pub(super) fn search_for(
         &self,
@@ -97,7 +123,9 @@ impl Executor<'_> {
 
 impl Outputs for Executor<'_> {
     fn send(&mut self, now: Monotonic, query: Sending) -> Result<(), Failure> {
-        self.upstreams.send(self.registry, now, query)
+        self.admin.insight.note_sent(&query, now);
+        let attempt = query.attempt;
+        self.upstreams.send(self.registry, now, query).inspect_err(|_| self.admin.insight.note_end(attempt))
     }
 
     fn resend(&mut self, attempt: AttemptId, octets: &[u8]) {
@@ -105,6 +133,7 @@ impl Outputs for Executor<'_> {
     }
 
     fn close(&mut self, now: Monotonic, attempt: AttemptId, linger: Option<Monotonic>) {
+        self.admin.insight.note_end(attempt);
         self.upstreams.close(attempt, linger, now);
     }
 

@@ -71,10 +71,11 @@ impl Daemon {
         self.upstreams.set_shares(&shares);
         self.resize_table(&config);
         self.core.table().set_stale_time(StaleTime::of(config.settings.stale));
-        crate::logging::start(config.level);
+        crate::logging::start(config.log.level);
         self.clients.configure(&config);
         self.admin.changes.configure(&config, shares.subscribers, self.poll.registry());
         self.reload.put_in_force(config);
+        self.log_queries(now);
         self.reroute(now);
         self.clients.update_workers(self.core.rounds());
         self.reload.begin_reading();

@@ -52,6 +52,7 @@ impl Daemon {
         self.deliver_all(now);
         self.clients.send_replies();
         self.upstreams.encrypted().shut_down(now);
+        self.admin.insight.end();
         self.publish_counters(now);
         self.core.table().close();
         unusable_config::forget_failed_start(&self.reload.config().runtime_dir);

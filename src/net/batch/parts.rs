@@ -52,4 +52,11 @@ impl Replies<'_> {
     pub fn write(&mut self, n: usize, write: impl FnOnce(&mut [u8; REPLY_MAX]) -> usize) {
         self.len[n] = write(&mut self.octets[n]).min(REPLY_MAX);
     }
+
+    /// The reply to the n-th datagram; empty if none is sent.
+    #[must_use]
+    pub fn get(&self, n: usize) -> &[u8] {
+        let octets = self.len.get(n).and_then(|len| self.octets.get(n)?.get(..*len));
+        octets.unwrap_or_default()
+    }
 }

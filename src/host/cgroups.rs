@@ -1,0 +1,134 @@
+//! Control groups of this host: the unit to which the id of a control group belongs.
+//!
+//! The id is the number of the group's directory. The tree is walked when an id is not known, at most
+//! once a second, and up to a number of directories.
+
+use hither_table::Monotonic;
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+use std::collections::HashMap;
+use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where cgroup2 is mounted: alone, or beside the hierarchies of version 1.
+const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+/// Directories that a walk looks at. A host with a thousand containers has some three thousand.
+const GROUPS_MAX: usize = 16_384;
+/// The least time between two walks. A walk takes some 30 microseconds for each directory.
+const WALK_EVERY: Duration = Duration::from_secs(1);
+/// Octets of what is shown of a group that belongs to no unit.
+const PATH_MAX: usize = 255;
+
+/// The control groups that are known.
+#[derive(Debug)]
+pub(crate) struct Cgroups {
+    mount: PathBuf,
+    units: HashMap<u64, Arc<str>>,
+    walked: Option<Monotonic>,
+}
+
+impl Cgroups {
+    /// The control groups of this host; `None` if cgroup2 is not mounted.
+    pub fn find() -> Option<Cgroups> {
+        let is_it = |path: &&str| statfs(*path).is_ok_and(|at| at.filesystem_type() == CGROUP2_SUPER_MAGIC);
+        let mount = MOUNTS.into_iter().find(is_it)?;
+        Some(Cgroups { mount: PathBuf::from(mount), units: HashMap::new(), walked: None })
+    }
+
+    /// The unit of a control group, or its path if that belongs to no unit. `None`: there is no such
+    /// group, or it was created within the last second.
+    pub fn unit(&mut self, id: u64, now: Monotonic) -> Option<Arc<str>> {
+        if !self.units.contains_key(&id) && self.walked.is_none_or(|at| now >= at.plus(WALK_EVERY)) {
+            self.walked = Some(now);
+            self.units = units_below(&self.mount);
+        }
+        self.units.get(&id).map(Arc::clone)
+    }
+}
+
+/// The units of all groups below a directory, by the number of the directory.
+fn units_below(mount: &Path) -> HashMap<u64, Arc<str>> {
+    let mut units = HashMap::new();
+    if let Ok(root) = std::fs::metadata(mount) {
+        units.insert(root.ino(), Arc::from("/"));
+    }
+    let mut left = vec![PathBuf::new()];
+    while let Some(group) = left.pop() {
+        // A group can vanish while it is looked at.
+        let Ok(entries) = std::fs::read_dir(mount.join(&group)) else { continue };
+        for entry in entries.filter_map(Result::ok) {
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            if units.len() >= GROUPS_MAX {
+                return units;
+            }
+            let path = group.join(entry.file_name());
+            units.insert(entry.ino(), Arc::from(unit_of(&path.to_string_lossy())));
+            left.push(path);
+        }
+    }
+    units
+}
+
+/// The unit that a control group belongs to: the last one of its path that can have processes of its
+/// own, else the last slice. Without a unit, for instance with another service manager, the path.
+fn unit_of(path: &str) -> String {
+    let ends = |names: &[&str]| {
+        let is_one = |part: &&str| names.iter().any(|end| part.len() > end.len() && part.ends_with(end));
+        path.split('/').rev().find(is_one)
+    };
+    let unit = ends(&[".service", ".scope"]).or_else(|| ends(&[".slice"]));
+    match unit {
+        // systemd writes an underscore before names that could be taken for files of the kernel.
+        Some(unit) => unit.strip_prefix('_').unwrap_or(unit).to_owned(),
+        None => "/".chars().chain(path.chars()).take(PATH_MAX).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_is_the_last_of_its_path_and_a_group_without_one_keeps_its_path() {
+        for (path, unit) in [
+            ("system.slice/cups.service", "cups.service"),
+            (
+                "user.slice/user-1000.slice/user@1000.service/app.slice/app-firefox-7.scope",
+                "app-firefox-7.scope",
+            ),
+            ("user.slice/user-1000.slice/session-2.scope", "session-2.scope"),
+            ("user.slice/user-1000.slice/user@1000.service/init.scope", "init.scope"),
+            ("machine.slice/machine-x.scope/payload/system.slice/inner.service", "inner.service"),
+            ("system.slice/docker-0123.scope/sub", "docker-0123.scope"),
+            ("system.slice/x.service/payload.slice", "x.service"),
+            ("system.slice/_cgroup.service", "cgroup.service"),
+            ("a.slice/a-b.slice", "a-b.slice"),
+            ("docker/0123", "/docker/0123"),
+            ("x/.service", "/x/.service"),
+            ("", "/"),
+        ] {
+            assert_eq!(unit_of(path), unit, "{path}");
+        }
+        assert_eq!(unit_of(&"ü/".repeat(999)).chars().count(), PATH_MAX);
+    }
+
+    #[test]
+    fn groups_are_found_by_the_numbers_of_their_directories_and_walked_once_a_second() {
+        let top = std::env::temp_dir().join(format!("hither-cgroups-{}", std::process::id()));
+        std::fs::create_dir_all(top.join("system.slice/a.service")).expect("a directory");
+        let number = |path: &str| std::fs::metadata(top.join(path)).expect("it is there").ino();
+        let mut all = Cgroups { mount: top.clone(), units: HashMap::new(), walked: None };
+        let at = Monotonic::from_ms;
+        assert_eq!(all.unit(number("system.slice/a.service"), at(5)).as_deref(), Some("a.service"));
+        assert_eq!(all.unit(number("system.slice"), at(5)).as_deref(), Some("system.slice"));
+        assert_eq!(all.unit(number(""), at(5)).as_deref(), Some("/"));
+        std::fs::create_dir(top.join("system.slice/b.service")).expect("a directory");
+        let id = number("system.slice/b.service");
+        assert_eq!(all.unit(id, at(500)), None, "the tree was walked just now");
+        assert_eq!(all.unit(id, at(1005)).as_deref(), Some("b.service"));
+        std::fs::remove_dir_all(&top).expect("removable");
+    }
+}
