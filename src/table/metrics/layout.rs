@@ -12,11 +12,11 @@ pub(crate) const LAYOUT: u64 = 1;
 
 /// [`LAYOUT`].
 pub(crate) const VERSION: usize = 0;
-/// When the event loop began its last turn, in milliseconds of the table's clock.
+/// When the event loop began its last turn, in nanoseconds of the table's clock.
 pub(crate) const TURN: usize = 1;
-/// Until when the event loop sleeps: [`AWAKE`], [`WITHOUT_LIMIT`], or milliseconds.
+/// Until when the event loop sleeps: [`AWAKE`], [`WITHOUT_LIMIT`], or nanoseconds.
 pub(crate) const SLEEPS: usize = 2;
-/// When the daemon was started, in milliseconds.
+/// When the daemon was started, in nanoseconds.
 pub(crate) const STARTED: usize = 3;
 /// Names that the table can hold.
 pub(crate) const CAPACITY: usize = 4;

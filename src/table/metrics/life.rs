@@ -41,19 +41,14 @@ impl SignOfLife {
         }
     }
 
-    pub(crate) fn from_words(turn_ms: u64, sleeps: u64) -> SignOfLife {
+    pub(crate) fn from_words(turn_ns: u64, sleeps: u64) -> SignOfLife {
         let doing = match sleeps {
             AWAKE => Doing::Works,
             WITHOUT_LIMIT => Doing::Sleeps,
-            until_ms => Doing::SleepsUntil(time(until_ms)),
+            until_ns => Doing::SleepsUntil(Monotonic(until_ns)),
         };
-        SignOfLife { turn: time(turn_ms), doing }
+        SignOfLife { turn: Monotonic(turn_ns), doing }
     }
-}
-
-/// A time of the table, which may have any value.
-pub(crate) fn time(ms: u64) -> Monotonic {
-    Monotonic(ms.saturating_mul(1_000_000))
 }
 
 #[cfg(all(test, not(loom)))]
@@ -63,9 +58,11 @@ mod tests {
     #[test]
     fn a_loop_is_overdue_when_it_works_for_long_or_does_not_wake_up_in_time() {
         let ms = Duration::from_millis;
-        let overdue = |sleeps, now| SignOfLife::from_words(1_000, sleeps).overdue(Monotonic::from_ms(now));
+        let time = |ms: u64| Monotonic::from_ms(ms).0;
+        let overdue =
+            |sleeps, now| SignOfLife::from_words(time(1_000), sleeps).overdue(Monotonic::from_ms(now));
         assert_eq!(overdue(AWAKE, 1_030), ms(30));
-        assert_eq!((overdue(5_000, 4_000), overdue(5_000, 6_500)), (ms(0), ms(1_500)));
+        assert_eq!((overdue(time(5_000), 4_000), overdue(time(5_000), 6_500)), (ms(0), ms(1_500)));
         assert_eq!(overdue(WITHOUT_LIMIT, 9_000_000), ms(0));
         assert_eq!(overdue(AWAKE, 10), ms(0), "a clock of another process may be behind");
     }

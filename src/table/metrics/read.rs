@@ -7,11 +7,12 @@ use super::layout::{
     SORTER_CONNECTED, STARTED, TURN, UPSTREAM, UPSTREAMS, UPSTREAMS_CHANGES, UPSTREAMS_MAX, VERDICTS,
     VERSION, WORKER, WORKERS, WORKERS_MAX, upstream, worker,
 };
-use super::life::{SignOfLife, time};
+use super::life::SignOfLife;
 use super::{HandshakeCounts, Metrics, SorterMetrics, UpstreamCounts, UpstreamMetrics, WorkerMetrics};
 use crate::layout::{METRICS_WORDS, head};
 use crate::reader::Reader;
 use crate::seqlock::after_read;
+use crate::time::Monotonic;
 use core::time::Duration;
 
 /// Tries to read the upstreams while none of them is replaced by another. The daemon replaces them in
@@ -53,7 +54,7 @@ fn of_words(words: &[u64]) -> Option<Metrics> {
     let workers = slots(WORKERS, WORKER, WORKERS_MAX).enumerate();
     Some(Metrics {
         life: SignOfLife::from_words(word(TURN), word(SLEEPS)),
-        started: time(word(STARTED)),
+        started: Monotonic(word(STARTED)),
         capacity: word(CAPACITY),
         entries: word(ENTRIES),
         workers: workers.filter_map(|(number, slot)| worker_of(number, slot)).collect(),

@@ -17,9 +17,10 @@ use crate::writer::Writer;
 use core::time::Duration;
 use std::sync::Arc;
 
-/// The words of a table's metrics.
+/// The words of a table's metrics; `None` if the table has none. Their number is known, so that a word at a
+/// fixed place is written without a check.
 #[derive(Clone, Copy, Debug)]
-pub struct Recorder<'w>(&'w [AtomicU64]);
+pub struct Recorder<'w>(Option<&'w [AtomicU64; METRICS_WORDS]>);
 
 /// What became of the queries of a batch that was answered at once.
 #[derive(Clone, Copy, Default, Debug)]
@@ -45,10 +46,10 @@ pub struct UpstreamGauges {
     pub tls: HandshakeCounts,
 }
 
-/// The words of the metrics in a writer's table.
-fn region(words: &[AtomicU64]) -> &[AtomicU64] {
-    let at = words.get(head::METRICS).map_or(0, peek) as usize;
-    words.get(at..).and_then(|rest| rest.get(..METRICS_WORDS)).unwrap_or(&[])
+/// The metrics at a word of a table.
+#[inline]
+fn region(words: &[AtomicU64], at: usize) -> Recorder<'_> {
+    Recorder(words.get(at..).and_then(|rest| rest.first_chunk()))
 }
 
 impl Writer {
@@ -56,8 +57,7 @@ impl Writer {
     #[inline]
     #[must_use]
     pub fn recorder(&self) -> Recorder<'_> {
-        let at = self.reader.plan.data;
-        Recorder(self.words().get(at..at + METRICS_WORDS).unwrap_or(&[]))
+        region(self.words(), self.reader.plan.data)
     }
 
     /// The slots of workers, which threads of this process may write. A table that replaces this one has
@@ -69,9 +69,8 @@ impl Writer {
 
     /// Empties the metrics.
     pub(crate) fn begin_metrics(&self) {
-        let Recorder(words) = self.recorder();
-        words.iter().for_each(|word| set(word, 0));
         let recorder = self.recorder();
+        recorder.words().iter().for_each(|word| set(word, 0));
         recorder.set(CAPACITY, self.capacity as u64);
         recorder.set(VERSION, LAYOUT);
     }
@@ -79,23 +78,33 @@ impl Writer {
     /// Takes the metrics of the table that this one replaces. Workers copy their slots once more when they
     /// leave that table, see [`WorkerSlot::succeed`].
     pub(crate) fn continue_metrics(&self, before: &Writer) {
-        let (Recorder(words), Recorder(from)) = (self.recorder(), before.recorder());
+        let (words, from) = (self.recorder().words(), before.recorder().words());
         words.iter().zip(from).for_each(|(word, from)| set(word, peek(from)));
         self.recorder().set(CAPACITY, self.capacity as u64);
     }
 }
 
-impl Recorder<'_> {
+impl<'w> Recorder<'w> {
+    /// All words; none if the table has no metrics.
+    fn words(&self) -> &'w [AtomicU64] {
+        self.0.map_or(&[], |words| &words[..])
+    }
+
+    #[inline]
+    fn word(&self, at: usize) -> Option<&'w AtomicU64> {
+        self.0?.get(at)
+    }
+
     #[inline]
     fn set(&self, at: usize, value: u64) {
-        if let Some(word) = self.0.get(at) {
+        if let Some(word) = self.word(at) {
             set(word, value);
         }
     }
 
     #[inline]
     fn add(&self, at: usize, more: u64) {
-        if let Some(word) = self.0.get(at) {
+        if let Some(word) = self.word(at) {
             set(word, peek(word).wrapping_add(more));
         }
     }
@@ -115,20 +124,19 @@ impl Recorder<'_> {
     /// Notes that the event loop begins a turn.
     #[inline]
     pub fn awake(&self, now: Monotonic) {
-        self.set(TURN, now.as_ms());
+        self.set(TURN, now.0);
         self.set(SLEEPS, AWAKE);
     }
 
     /// Notes that the event loop sleeps until a time, or until an event.
     #[inline]
     pub fn sleeps(&self, until: Option<Monotonic>) {
-        // Rounded up, so that the loop is not overdue while it sleeps.
-        self.set(SLEEPS, until.map_or(WITHOUT_LIMIT, |at| at.as_ms().saturating_add(1)));
+        self.set(SLEEPS, until.map_or(WITHOUT_LIMIT, |at| at.0));
     }
 
     /// Notes when the daemon was started.
     pub fn started(&self, at: Monotonic) {
-        self.set(STARTED, at.as_ms());
+        self.set(STARTED, at.0);
         self.set(WORKERS + worker::STATE, worker::RUNNING);
     }
 
@@ -162,16 +170,16 @@ impl Recorder<'_> {
     /// Removes all upstreams, so that others can be named. Until [`Recorder::end_upstreams`], readers try
     /// again.
     pub fn begin_upstreams(&self) {
-        if let Some(changes) = self.0.get(UPSTREAMS_CHANGES) {
+        if let Some(changes) = self.word(UPSTREAMS_CHANGES) {
             mark(changes, peek(changes) | 1);
         }
-        let slots = self.0.get(UPSTREAMS..UPSTREAMS + UPSTREAMS_MAX * UPSTREAM);
+        let slots = self.words().get(UPSTREAMS..UPSTREAMS + UPSTREAMS_MAX * UPSTREAM);
         slots.into_iter().flatten().for_each(|word| set(word, 0));
     }
 
     /// Ends what [`Recorder::begin_upstreams`] has begun.
     pub fn end_upstreams(&self) {
-        if let Some(changes) = self.0.get(UPSTREAMS_CHANGES) {
+        if let Some(changes) = self.word(UPSTREAMS_CHANGES) {
             publish(changes, (peek(changes) | 1).wrapping_add(1));
         }
     }
@@ -197,7 +205,7 @@ impl Recorder<'_> {
             return;
         }
         let at = UPSTREAMS + n * UPSTREAM;
-        let kept = self.0.get(at + upstream::FLAGS).map_or(0, peek) & 0xffff;
+        let kept = self.word(at + upstream::FLAGS).map_or(0, peek) & 0xffff;
         let UpstreamGauges { state, srtt_us, tls } = gauges;
         let flag = |is_set: bool, flag| if is_set { flag } else { 0 };
         let flags = kept
@@ -260,8 +268,10 @@ pub struct WorkerSlot {
 }
 
 impl WorkerSlot {
+    #[inline]
     fn recorder(&self) -> Recorder<'_> {
-        Recorder(region(self.memory.words()))
+        let words = self.memory.words();
+        region(words, words.get(head::METRICS).map_or(0, peek) as usize)
     }
 
     /// Counts what the worker has answered at once.
@@ -278,7 +288,7 @@ impl WorkerSlot {
     /// Goes on with the counts of the slot in the table before, if that is another table.
     pub fn succeed(&self, before: &WorkerSlot) {
         if !Arc::ptr_eq(&self.memory, &before.memory) {
-            let (Recorder(words), Recorder(from)) = (self.recorder(), before.recorder());
+            let (words, from) = (self.recorder().words(), before.recorder().words());
             let words = words.iter().skip(self.at).take(WORKER);
             words.zip(from.iter().skip(before.at)).for_each(|(word, from)| set(word, peek(from)));
         }
