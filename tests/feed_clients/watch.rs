@@ -6,7 +6,7 @@ use hither_feed::{Cause, Families, Record};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
@@ -44,10 +44,11 @@ impl Watch {
     }
 
     /// Its status, and all lines of standard error.
-    fn ended(self) -> (ExitStatus, String) {
-        drop(self.lines);
-        let output = self.child.wait_with_output().expect("a child");
-        (output.status, String::from_utf8(output.stderr).expect("UTF-8"))
+    fn ended(mut self) -> (ExitStatus, String) {
+        let mut errors = String::new();
+        let mut stderr = self.child.stderr.take().expect("piped");
+        stderr.read_to_string(&mut errors).expect("UTF-8");
+        (self.child.wait().expect("a child"), errors)
     }
 
     fn stopped(self) -> String {
@@ -55,6 +56,13 @@ impl Watch {
         let (status, errors) = self.ended();
         assert_eq!(status.code(), Some(0), "{errors}");
         errors
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
