@@ -38,8 +38,8 @@ def start():
     check("hitherd starts", done.returncode == 0, done.stderr)
     check("the unit is off", prop("hither-changed@www.example.com.service", "UnitFileState") == "disabled")
     missing = run("systemctl", "start", UNIT)
-    check("without its command the unit does not start, and says why",
-          missing.returncode != 0 and f"AssertFileIsExecutable={FOLDER}/{NAME}" in journal(UNIT), journal(UNIT))
+    check("without its command the unit does not start, and the message names the file",
+          missing.returncode != 0 and f"Assertion failed for {UNIT} - {FOLDER}/{NAME}" in journal(UNIT), journal(UNIT))
     SEEN.parent.mkdir()
     # A service that is reloaded: it notes each reload.
     pathlib.Path("/etc/systemd/system/follower.service").write_text(
