@@ -1,6 +1,6 @@
 //! The bindings' own tests beside a real daemon, and what they do when it is killed.
 
-use crate::support::{Daemon, Upstream, answer, compose, until};
+use crate::support::{Daemon, Upstream, answer, compose, retried, until};
 use crate::{bindings, go_tests, has, python, succeeds};
 use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::compose::{Composer, Owner};
@@ -58,7 +58,7 @@ fn web_server() -> u16 {
     let port = listener.local_addr().expect("bound").port();
     std::thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
-            let _ = stream.read(&mut [0; 4096]);
+            let _ = retried(|| stream.read(&mut [0; 4096]));
             let _ = stream.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello");
         }
     });

@@ -1,7 +1,7 @@
 //! nginx before a backend whose address changes, with the example of `packaging/examples` as it stands.
 
 use crate::Ends;
-use crate::support::{Daemon, PATIENCE, Upstream, compose, skip, until};
+use crate::support::{Daemon, PATIENCE, Upstream, compose, retried, skip, until};
 use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::compose::Owner;
 use hither_wire::message::Section;
@@ -73,7 +73,7 @@ fn serve(mut stream: TcpStream, n: u8, released: &Mutex<mpsc::Receiver<()>>) {
     let mut request = Vec::new();
     let mut buffer = [0; 1024];
     while !request.ends_with(b"\r\n\r\n") {
-        match stream.read(&mut buffer) {
+        match retried(|| stream.read(&mut buffer)) {
             Ok(len) if len > 0 => request.extend_from_slice(&buffer[..len]),
             _ => return,
         }

@@ -314,8 +314,11 @@ impl Changes {
     }
 }
 
+/// Tells a program why its connection is closed.
 fn refuse(connection: &Connection, reason: Refusal) {
     connection.stop_receiving();
-    // A program that does not get it sees the end.
-    let _ = connection.send(Feed::refusal(reason).write(&mut [0; RECORD_MAX]));
+    if let Err(error) = connection.send(Feed::refusal(reason).write(&mut [0; RECORD_MAX])) {
+        // The program sees the end without a reason.
+        log::debug!("a refused subscriber did not take the reason: {error}");
+    }
 }
