@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"syscall"
+	"time"
 )
 
 // The feed of changes: hither-table(5), FEED.
@@ -33,16 +35,20 @@ type Change struct {
 // Feed is a subscription. The daemon keeps the names fresh until it is closed.
 type Feed struct {
 	connection *net.UnixConn
-	early      []Change // came before the names were accepted
 }
 
-// Subscribe subscribes to the changes of names.
+// How long the daemon may take to accept names.
+const subscribeTimeout = 5 * time.Second
+
+// Subscribe subscribes to the changes of names. Look them up afterwards: what changes before the daemon has taken
+// all of them is not told. A daemon that does not answer is an error after five seconds.
 func (t *Table) Subscribe(families Families, names ...string) (*Feed, error) {
 	connection, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: t.dir + "/changes", Net: "unixpacket"})
 	if err != nil {
 		return nil, err
 	}
 	f := &Feed{connection: connection}
+	err = connection.SetDeadline(time.Now().Add(subscribeTimeout))
 	datagram := []byte{1}
 	for n := 0; n <= len(names) && err == nil; n++ {
 		var own []byte
@@ -59,6 +65,9 @@ func (t *Table) Subscribe(families Families, names ...string) (*Feed, error) {
 		}
 		datagram = append(datagram, own...)
 	}
+	if err == nil {
+		err = connection.SetDeadline(time.Time{})
+	}
 	if err != nil {
 		connection.Close()
 		return nil, err
@@ -67,7 +76,8 @@ func (t *Table) Subscribe(families Families, names ...string) (*Feed, error) {
 }
 
 func (f *Feed) subscribe(datagram []byte) error {
-	if _, err := f.connection.Write(datagram); err != nil {
+	// After EPIPE the record says why the daemon has refused the connection.
+	if _, err := f.connection.Write(datagram); err != nil && !errors.Is(err, syscall.EPIPE) {
 		return err
 	}
 	for {
@@ -79,9 +89,6 @@ func (f *Feed) subscribe(datagram []byte) error {
 			return nil
 		case record[0] == feedRefused:
 			return fmt.Errorf("hither: the daemon does not take the names, reason %d", record[1])
-		}
-		if change, ok := readChange(record); ok {
-			f.early = append(f.early, change)
 		}
 	}
 }
@@ -97,7 +104,7 @@ func (f *Feed) receive() ([]byte, error) {
 
 // Next waits for the next change. After an error subscribe again, and look the names up.
 func (f *Feed) Next() (Change, error) {
-	for len(f.early) == 0 {
+	for {
 		record, err := f.receive()
 		if err != nil {
 			return Change{}, err
@@ -106,9 +113,6 @@ func (f *Feed) Next() (Change, error) {
 			return change, nil
 		}
 	}
-	change := f.early[0]
-	f.early = f.early[1:]
-	return change, nil
 }
 
 // Close ends the subscription, and a Next that waits.

@@ -77,14 +77,31 @@ fn open(dir: &Path) -> Result<Reader, OpenError> {
 /// Replaces a file at once, readable for all: node_exporter runs as another user, and must not see a
 /// part of it. The directory is not synchronized: the next scrape replaces the file again.
 fn replace(path: &Path, octets: &[u8]) -> io::Result<()> {
+    // A rename would also replace a device such as /dev/stdout, or the link to another file.
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.is_file() => {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file"));
+        }
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Ok(_) | Err(_) => {}
+    }
     let new = super::files::beside(path, &format!(".{}", std::process::id()));
-    let written =
-        OpenOptions::new().write(true).create_new(true).mode(0o644).open(&new).and_then(|mut file| {
-            file.set_permissions(Permissions::from_mode(0o644))?;
-            file.write_all(octets)?;
-            std::fs::rename(&new, path)
-        });
-    if written.as_ref().is_err_and(|error| error.kind() != ErrorKind::AlreadyExists) {
+    let create = || OpenOptions::new().write(true).create_new(true).mode(0o644).open(&new);
+    let created = create().or_else(|error| {
+        if error.kind() != ErrorKind::AlreadyExists {
+            return Err(error);
+        }
+        // An earlier process with this number was killed.
+        std::fs::remove_file(&new)?;
+        create()
+    });
+    let written = created.and_then(|mut file| {
+        file.set_permissions(Permissions::from_mode(0o644))?;
+        file.write_all(octets)?;
+        std::fs::rename(&new, path)
+    });
+    if written.is_err() {
+        // The first error is the one to report.
         let _ = std::fs::remove_file(&new);
     }
     written

@@ -164,6 +164,30 @@ fn the_file_for_node_exporter_is_replaced_at_once_and_all_may_read_it() {
     collected(&files);
 }
 
+#[test]
+fn only_a_regular_file_is_replaced_and_what_a_killed_process_left_is_no_obstacle() {
+    let dir = directory();
+    let text = |file: &Path| {
+        let output = of(&dir, &["--textfile", file.to_str().expect("UTF-8")]);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (target, link) = (dir.join("target"), dir.join("link"));
+    std::fs::write(&target, "kept").expect("writable");
+    std::os::unix::fs::symlink(&target, &link).expect("a link");
+    for odd in [&link, Path::new("/dev/null"), dir.as_path()] {
+        let (status, said) = text(odd);
+        assert_eq!(status, Some(1), "{said}");
+        assert!(said.contains("it is no regular file"), "{said}");
+    }
+    assert_eq!(std::fs::read_to_string(&link).expect("still a link"), "kept");
+    let again = "touch \"$1/hither.prom.$$\" && exec \"$0\" metrics --runtime-dir \"$1\" --textfile \"$1/hither.prom\"";
+    let output = Command::new("sh").args(["-c", again, CTL]).arg(&dir).output().expect("started");
+    assert!(output.status.success(), "{output:?}");
+    let names = std::fs::read_dir(&dir).expect("readable").flatten().map(|entry| entry.file_name());
+    assert_eq!(names.filter(|name| name.to_string_lossy().starts_with("hither.prom")).count(), 1);
+    std::fs::remove_dir_all(&dir).expect("removable");
+}
+
 /// node_exporter exports the file's metrics.
 fn collected(files: &Path) {
     let mut command = Command::new("prometheus-node-exporter");

@@ -31,11 +31,16 @@ class Change(NamedTuple):
 class Feed:
     """A subscription. The daemon keeps the names fresh until it is closed. `select` and asyncio take it."""
 
-    def __init__(self, names: Iterable[str], families: int = BOTH, directory: Optional[str] = None) -> None:
-        """Raises OSError if there is no daemon, and PermissionError if it takes no more names."""
+    def __init__(
+        self, names: Iterable[str], families: int = BOTH, directory: Optional[str] = None, timeout: float = 5.0
+    ) -> None:
+        """Look the names up afterwards: what changes before the daemon has taken all of them is not told.
+
+        Raises OSError if there is no daemon, TimeoutError if it does not answer within `timeout` seconds, and
+        PermissionError if it takes no more names."""
         chosen = directory or (os.environ.get("HITHER_RUNTIME_DIR") if not is_secure() else None)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-        self._early: "list[Change]" = []
+        self._socket.settimeout(timeout)
         try:
             self._socket.connect((chosen or RUNTIME_DIR) + "/changes")
             datagram = b"\1"
@@ -47,12 +52,16 @@ class Feed:
                 datagram += own
             if len(datagram) > 1:
                 self._subscribe(datagram)
+            self._socket.settimeout(None)
         except BaseException:
             self._socket.close()
             raise
 
     def _subscribe(self, datagram: bytes) -> None:
-        self._socket.sendall(datagram)
+        try:
+            self._socket.sendall(datagram)
+        except BrokenPipeError:
+            pass  # The daemon has refused the connection; the record says why.
         while True:
             record = self._socket.recv(_RECORD_MAX)
             if not record:
@@ -61,7 +70,6 @@ class Feed:
                 raise PermissionError("the daemon does not take the names, reason %d" % record[1])
             if record[0] == _ACCEPTED:
                 return
-            self._early += filter(None, [_read(record)])
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -69,12 +77,12 @@ class Feed:
     def __iter__(self) -> Iterator[Change]:
         """Waits for changes, and ends when the daemon does: subscribe again and look the names up."""
         while True:
-            while self._early:
-                yield self._early.pop(0)
             record = self._socket.recv(_RECORD_MAX)
             if not record:
                 return
-            self._early += filter(None, [_read(record)])
+            change = _read(record)
+            if change:
+                yield change
 
     def close(self) -> None:
         self._socket.close()

@@ -36,7 +36,7 @@ class _Hook:
         self, host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
     ) -> List[tuple]:
         found = None
-        kinds = _kinds_of(type, proto)
+        kinds = _kinds_of(type, proto, port) if isinstance(family, int) else []
         number = _port_of(port)
         if kinds and number is not None and not flags and isinstance(host, (str, bytes)):
             found = self._addresses(host, family)
@@ -97,8 +97,10 @@ class _Hook:
         return has_route
 
 
-def _kinds_of(kind: int, proto: int) -> List[Tuple[int, int]]:
-    """The kinds of socket that are asked for; none if they are unusual."""
+def _kinds_of(kind: int, proto: int, port: Any) -> List[Tuple[int, int]]:
+    """The kinds of socket that are asked for; none if they are unusual. A raw socket has no ports."""
+    if kind == socket.SOCK_RAW and port is not None:
+        return []
     return [own for own in _KINDS if kind in (0, own[0]) and proto in (0, own[1]) and (own[1] or not proto)]
 
 
@@ -107,10 +109,11 @@ def _port_of(port: Any) -> Optional[int]:
     if port is None:
         return 0
     if isinstance(port, (str, bytes)):
-        if not port.isdigit() or len(port) > 5:
+        # Digits of other scripts are digits for Python, and a service by name for the original function.
+        if not port.isascii() or not port.isdigit() or len(port) > 5:
             return None
         port = int(port)
-    return port if isinstance(port, int) and 0 <= port <= 0xFFFF else None
+    return port if type(port) is int and 0 <= port <= 0xFFFF else None
 
 
 def _info(one: Address, port: int, kind: int, proto: int) -> tuple:

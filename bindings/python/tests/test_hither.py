@@ -206,7 +206,8 @@ class WithDaemon(unittest.TestCase):
         hither.install()
         self.addCleanup(hither.uninstall)
         self.assertEqual([socket.getaddrinfo(*args, **more) for args, more in calls], expected)
-        for args in (("web.example", "no-such-service"), ("münchen.invalid", 80), ("web.example", 80, 0, 77)):
+        odd = ("no-such-service", "\N{SUPERSCRIPT TWO}", "\N{ARABIC-INDIC DIGIT THREE}", True)
+        for args in [("web.example", port) for port in odd] + [("münchen.invalid", 80), ("web.example", 80, 0, 77)]:
             with self.assertRaises((OSError, UnicodeError)):
                 socket.getaddrinfo(*args)
         self.assertTrue(hither.uninstall())
