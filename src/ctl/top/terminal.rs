@@ -1,5 +1,5 @@
-//! The terminal: raw mode and the alternate screen, and the way back from them at every end of the program but
-//! SIGKILL and SIGBUS, which comes if the owner of the table truncates it.
+//! The terminal: raw mode and the alternate screen, and the way back from them at every end of the
+//! program but SIGKILL and SIGBUS, which comes if the owner of the table truncates it.
 
 use super::draw;
 use super::model::{Look, Model};
