@@ -4,6 +4,7 @@ use super::runs::Changed;
 use crate::ctl::entry::rtype;
 use crate::ctl::remark;
 use hither_client::{Family, Name};
+use std::io;
 use std::net::IpAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -29,13 +30,16 @@ impl Commands {
         Commands { line, running: Vec::new() }
     }
 
-    /// Starts the command. `false`: it could not be started, which is reported.
-    pub fn start(&mut self, told: &Told) -> bool {
+    /// Starts the command.
+    ///
+    /// # Errors
+    /// Why it could not be started: the host has no process or memory left for it.
+    pub fn start(&mut self, told: &Told) -> io::Result<()> {
         let addresses: Vec<String> = told.addresses.iter().map(IpAddr::to_string).collect();
         let families = [(told.changed.a, Family::A), (told.changed.aaaa, Family::Aaaa)];
         let families = families.into_iter().filter(|(has_changed, _)| *has_changed);
         let families: Vec<&str> = families.map(|(_, family)| rtype(family)).collect();
-        let started = Command::new("/bin/sh")
+        let child = Command::new("/bin/sh")
             .args(["-c", &self.line])
             .env("HITHER_NAME", without_dot(&told.name))
             .env("HITHER_FAMILY", families.join(" "))
@@ -43,15 +47,9 @@ impl Commands {
             .env("HITHER_CAUSE", told.changed.cause.as_str())
             .env("HITHER_ADDRESSES", addresses.join(" "))
             .stdin(Stdio::null())
-            .spawn();
-        match started {
-            Ok(child) => self.running.push((told.name, child)),
-            Err(error) => {
-                remark(&format!("the command for {} cannot be started: {error}", told.name));
-                return false;
-            }
-        }
-        true
+            .spawn()?;
+        self.running.push((told.name, child));
+        Ok(())
     }
 
     /// The names whose commands have ended. A failure is reported.

@@ -21,6 +21,8 @@ use std::time::Duration;
 /// The pauses between attempts to subscribe: the first one, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// The pause after a command that could not be started.
+const START_AGAIN: Duration = Duration::from_secs(1);
 /// Changes that are handled before signals are looked at again.
 const CHANGES_MAX: usize = 256;
 
@@ -51,6 +53,8 @@ struct Watch<'c, W> {
     sets: Sets,
     runs: Runs,
     commands: Option<Commands>,
+    /// A command could not be started; until then none is.
+    held: Option<Monotonic>,
     /// How far the beginning of the watch has come.
     begun: Begun,
 }
@@ -72,37 +76,40 @@ pub(in crate::ctl) fn watch(context: &Context, out: &mut impl Write, wishes: &Wi
     let mut signals = Signals::catch().map_err(because)?;
     let commands = wishes.command.clone().map(Commands::new);
     let (sets, runs) = (Sets::new(), Runs::default());
-    let mut watch = Watch { context, out, wishes, sets, runs, commands, begun: Begun::No };
+    let mut watch = Watch { context, out, wishes, sets, runs, commands, held: None, begun: Begun::No };
     let mut link = Link::Down { again: now(), pause: PAUSE_MIN };
     while !signals.must_stop() {
         signals.acknowledge();
         link = watch.advance(link)?;
         watch.run(&link);
-        wait(&signals, &link).map_err(because)?;
+        wait(&signals, &link, watch.held).map_err(because)?;
     }
     watch.runs.forget_due();
     while watch.commands.as_mut().is_some_and(|commands| {
         commands.ended();
         commands.is_running()
     }) {
-        wait(&signals, &Link::Down { again: now().plus(PAUSE_MAX), pause: PAUSE_MAX }).map_err(because)?;
+        let link = Link::Down { again: now().plus(PAUSE_MAX), pause: PAUSE_MAX };
+        wait(&signals, &link, None).map_err(because)?;
         signals.acknowledge();
     }
     Ok(End::Done)
 }
 
-/// Waits for a change, a signal, or the next attempt to subscribe.
-fn wait(signals: &Signals, link: &Link) -> std::io::Result<()> {
+/// Waits for a change, a signal, or the next attempt to subscribe or to start a command.
+fn wait(signals: &Signals, link: &Link, held: Option<Monotonic>) -> std::io::Result<()> {
     let mut waits = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+    let until = |time: Monotonic| {
+        let left_ms = time.0.saturating_sub(now().0).div_ceil(1_000_000);
+        PollTimeout::try_from(left_ms).unwrap_or(PollTimeout::MAX)
+    };
     let timeout = match link {
         Link::Up { subscription, .. } => {
             waits.push(PollFd::new(subscription.as_fd(), PollFlags::POLLIN));
-            PollTimeout::NONE
+            held.map_or(PollTimeout::NONE, until)
         }
-        Link::Down { again, .. } => {
-            let left_ms = again.0.saturating_sub(now().0).div_ceil(1_000_000);
-            PollTimeout::try_from(left_ms).unwrap_or(PollTimeout::MAX)
-        }
+        // Without the daemon no command is started.
+        Link::Down { again, .. } => until(*again),
     };
     match poll(&mut waits, timeout) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
@@ -207,12 +214,22 @@ impl<W: Write> Watch<'_, W> {
         }
         // Without the daemon the table may be one that is gone. Runs wait until they can be told what is so.
         let Link::Up { table, .. } = link else { return };
+        if self.held.is_some_and(|held| now() < held) {
+            return;
+        }
+        let was_held = self.held.take().is_some();
         while let Some((name, changed)) = self.runs.start() {
             // First noted as seen: a later change is news then.
             self.sets.take(table, &name, self.wishes.wanted);
             let told = told(&mut self.sets, table, self.wishes.wanted, name, changed);
-            if !commands.start(&told) {
-                self.runs.ended(&name);
+            if let Err(error) = commands.start(&told) {
+                if !was_held {
+                    remark(&format!("the command for {name} cannot be started: {error}; trying again"));
+                }
+                // The change is not told yet, although it was noted as seen.
+                self.runs.not_started(&name, changed);
+                self.held = Some(now().plus(START_AGAIN));
+                return;
             }
         }
     }

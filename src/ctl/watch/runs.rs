@@ -88,6 +88,12 @@ impl Runs {
         }
     }
 
+    /// Puts a run that could not be started back before all others.
+    pub fn not_started(&mut self, name: &Name, changed: Changed) {
+        let later = self.running.remove(name).flatten();
+        self.waiting.push_front((*name, later.map_or(changed, |later| changed.and(later))));
+    }
+
     /// Forgets the runs that have not started.
     pub fn forget_due(&mut self) {
         self.waiting.clear();
@@ -123,6 +129,21 @@ mod tests {
         assert_eq!(runs.start(), Some((name(1), both)));
         runs.ended(&name(1));
         assert_eq!(runs.start(), None);
+    }
+
+    #[test]
+    fn a_run_that_could_not_be_started_is_due_again_before_the_others() {
+        let mut runs = Runs::default();
+        runs.note(name(1), told(Family::A, NewSet));
+        runs.note(name(2), told(Family::A, NewSet));
+        let (first, changed) = runs.start().expect("it is due");
+        runs.note(name(1), told(Family::Aaaa, Gone));
+        runs.not_started(&first, changed);
+        runs.note(name(1), told(Family::A, NewSet));
+        let both = Changed { a: true, aaaa: true, cause: Cause::Told(NewSet) };
+        assert_eq!(runs.start(), Some((name(1), both)), "nothing of it is lost");
+        assert_eq!(runs.start(), Some((name(2), told(Family::A, NewSet))));
+        assert_eq!(runs.start(), None, "each once");
     }
 
     #[test]
