@@ -5,7 +5,7 @@
 //! The shell reports new and lost connections ([`Feed::connect`], [`Feed::disconnect`]), datagrams
 //! ([`Feed::subscribe`]) and changes of the table ([`Feed::note`], [`Feed::look_again`]). It sends what
 //! [`Feed::next_record`] returns and reports whether the socket took it, begins the rounds that
-//! [`Feed::next_ask`] wants, and calls [`Feed::work`] for the slices that are left.
+//! [`Feed::next_ask`] wants, says which were tried, and calls [`Feed::work`] for the slices that are left.
 //!
 //! It promises: a subscriber that reads gets a record for every change of its names, or one for several
 //! changes that says so; a subscriber that does not read costs one mark for each of its names, and is
@@ -204,6 +204,9 @@ impl Feed {
             one.first = self.leases.subscribe(lease, id, families, one.first);
             one.names += 1;
             self.users.add(one.owner, 1);
+            if self.leases.get_mut(lease).is_some_and(|own| own.timer == Ticks::WAITS) {
+                self.users.wait_too(one.owner, lease);
+            }
         }
         self.schedule(lease);
     }

@@ -48,6 +48,8 @@ impl Daemon {
             self.tell(now, Input::Lease { question });
             if self.core.counters().get(Counter::FeedRefreshes) > before {
                 self.admin.changes.note_begun(&ask);
+            } else if self.core.rounds().has_room_for_refresh() {
+                self.admin.changes.note_refused(&ask);
             }
             let time = clock::now();
             if time >= *until.get_or_insert(time.plus(BEGIN_FOR)) {

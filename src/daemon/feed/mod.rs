@@ -273,6 +273,11 @@ impl Changes {
         self.feed.note_begun(ask);
     }
 
+    /// No round began because of [`Changes::next_ask`], although there was room for one.
+    pub fn note_refused(&mut self, ask: &Ask) {
+        self.feed.note_refused(ask);
+    }
+
     /// Sends records to the subscribers whose sockets take them. `version` is the table's last one.
     pub fn send(&mut self, version: u64) {
         let mut out = [0; RECORD_MAX];

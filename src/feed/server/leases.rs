@@ -30,7 +30,7 @@ pub(super) struct Lease {
 #[derive(Debug)]
 struct Subscription {
     lease: u32,
-    /// Its neighbours among the subscriptions of the lease.
+    /// Its neighbours among the subscriptions of the lease. The one before the first is the last.
     next_of_lease: u32,
     previous_of_lease: u32,
     next_of_subscriber: u32,
@@ -171,11 +171,12 @@ impl Leases {
     /// Adds a subscription, before the others of the lease and before `first` of the subscriber.
     pub fn subscribe(&mut self, lease: u32, subscriber: u32, families: Families, first: u32) -> u32 {
         let next = self.leases.get(lease as usize).map_or(NONE, |lease| lease.first);
+        let last = self.subscriptions.get(next as usize).map_or(NONE, |next| next.previous_of_lease);
         reserve(&mut self.subscriptions);
         let new = key(self.subscriptions.insert(Subscription {
             lease,
             next_of_lease: next,
-            previous_of_lease: NONE,
+            previous_of_lease: last,
             next_of_subscriber: first,
             next_marked: NONE,
             subscriber: u16::try_from(subscriber).unwrap_or(u16::MAX),
@@ -184,6 +185,8 @@ impl Leases {
         }));
         if let Some(next) = self.subscriptions.get_mut(next as usize) {
             next.previous_of_lease = new;
+        } else if let Some(own) = self.subscriptions.get_mut(new as usize) {
+            own.previous_of_lease = new;
         }
         if let Some(lease) = self.leases.get_mut(lease as usize) {
             lease.first = new;
@@ -226,18 +229,19 @@ impl Leases {
         if let Ok(entry) = self.by_pair.find_entry(hash, |one| *one == subscription) {
             entry.remove();
         }
-        if let Some(next) = self.subscriptions.get_mut(own.next_of_lease as usize) {
-            next.previous_of_lease = own.previous_of_lease;
+        let first = self.first(own.lease);
+        let after = if own.next_of_lease == NONE { first } else { own.next_of_lease };
+        if let Some(after) = self.subscriptions.get_mut(after as usize) {
+            after.previous_of_lease = own.previous_of_lease;
         }
-        match self.subscriptions.get_mut(own.previous_of_lease as usize) {
-            Some(previous) => previous.next_of_lease = own.next_of_lease,
-            None => {
-                if let Some(lease) = self.leases.get_mut(own.lease as usize) {
-                    lease.first = own.next_of_lease;
-                }
+        if first != subscription {
+            if let Some(previous) = self.subscriptions.get_mut(own.previous_of_lease as usize) {
+                previous.next_of_lease = own.next_of_lease;
             }
+        } else if let Some(lease) = self.leases.get_mut(own.lease as usize) {
+            lease.first = own.next_of_lease;
         }
-        let is_unused = self.leases.get(own.lease as usize).is_some_and(|lease| lease.first == NONE);
+        let is_unused = first == subscription && own.next_of_lease == NONE;
         let unused_lease = is_unused.then(|| (self.remove(own.lease), own.lease));
         if self.leases.is_empty() {
             // The memory of the busiest time is not kept.
@@ -271,6 +275,13 @@ impl Leases {
         lease.progress[at(family)].ask(&mut lease.known[at(family)], now)
     }
 
+    /// The round that [`Leases::ask`] asked for was tried.
+    pub fn note_tried(&mut self, lease: u32, family: Family) {
+        if let Some(lease) = self.leases.get_mut(lease as usize) {
+            lease.progress[at(family)].note_tried();
+        }
+    }
+
     /// Lets the rounds that brought nothing be repeated at once, for both families.
     pub fn forget_failures(&mut self, lease: u32, now: Monotonic) {
         if let Some(lease) = self.leases.get_mut(lease as usize) {
@@ -298,9 +309,12 @@ impl Leases {
         self.of_lease(lease).any(|(_, own)| own.families.includes(family))
     }
 
-    /// The subscribers of a lease, the latest first.
+    /// The first of all subscribers of a lease, and then the latest ones.
     pub fn subscribers(&self, lease: u32) -> impl Iterator<Item = u32> {
-        self.of_lease(lease).map(|(_, own)| own.subscriber.into())
+        let get = |id: u32| self.subscriptions.get(id as usize);
+        let last = get(self.first(lease)).and_then(|latest| get(latest.previous_of_lease));
+        let latest = self.of_lease(lease).map(|(_, own)| own);
+        last.into_iter().chain(latest).map(|own| own.subscriber.into())
     }
 
     /// The first subscription of a lease.
@@ -378,6 +392,8 @@ impl Leases {
             assert!(lease.first != NONE, "somebody holds each lease");
             assert_eq!(self.find(&lease.name), Some(key(id)));
             held += self.of_lease(key(id)).count();
+            let last = self.of_lease(key(id)).last().map(|(last, _)| last);
+            assert_eq!(last, self.subscriptions.get(lease.first as usize).map(|own| own.previous_of_lease));
         }
         assert_eq!(held, self.subscriptions.len(), "each subscription is in the list of its lease");
     }

@@ -162,10 +162,19 @@ pub(super) struct Progress {
     pub state: State,
     /// Rounds in a row that brought nothing.
     failures: u8,
-    /// Whether a round was asked for since the last answer.
-    was_asked: bool,
-    /// Whether something was published since that round was asked for.
-    was_renewed: bool,
+    asked: Asked,
+}
+
+/// How far the round has come that was asked for since the last answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Asked {
+    /// None was asked for.
+    No,
+    /// There was no room for it: that it brings nothing is no failure.
+    Waits,
+    Tried,
+    /// Something was published since it was asked for.
+    Renewed,
 }
 
 impl Known {
@@ -173,8 +182,7 @@ impl Known {
 }
 
 impl Progress {
-    pub const NEW: Progress =
-        Progress { state: State::Missing, failures: 0, was_asked: false, was_renewed: false };
+    pub const NEW: Progress = Progress { state: State::Missing, failures: 0, asked: Asked::No };
 
     /// Takes over what was seen. Returns what has changed for subscribers.
     pub fn observe(&mut self, known: &mut Known, seen: Seen, now: Monotonic) -> Option<Level> {
@@ -219,7 +227,7 @@ impl Progress {
         let (version, renew) = match seen {
             Seen::Local { .. } => {
                 known.due = Ticks::NEVER;
-                (self.failures, self.was_asked) = (0, false);
+                (self.failures, self.asked) = (0, Asked::No);
                 return;
             }
             Seen::Nothing => (known.version, now),
@@ -227,9 +235,11 @@ impl Progress {
         };
         if renew > now {
             known.due = Ticks::after(renew.max(now.plus(RENEW_AFTER_MIN)));
-            (self.failures, self.was_asked) = (0, false);
-        } else if self.was_asked {
-            self.was_renewed |= version != known.version;
+            (self.failures, self.asked) = (0, Asked::No);
+        } else if self.asked != Asked::No {
+            if version != known.version {
+                self.asked = Asked::Renewed;
+            }
         } else {
             known.due = Ticks::of(now);
         }
@@ -242,19 +252,28 @@ impl Progress {
             return (false, None);
         }
         let mut told = None;
-        if self.was_asked && !self.was_renewed {
-            self.failures = self.failures.saturating_add(1);
-            if self.state == State::Missing {
-                (self.state, known.addresses, known.set_version) = (State::Gone, 0, 0);
-                told = Some(Level::Set);
+        match self.asked {
+            Asked::Tried => {
+                self.failures = self.failures.saturating_add(1);
+                if self.state == State::Missing {
+                    (self.state, known.addresses, known.set_version) = (State::Gone, 0, 0);
+                    told = Some(Level::Set);
+                }
             }
-        } else {
-            self.failures = 0;
+            Asked::Waits => {}
+            Asked::No | Asked::Renewed => self.failures = 0,
         }
-        (self.was_asked, self.was_renewed) = (true, false);
+        self.asked = Asked::Waits;
         let pause = RENEW_AFTER_MIN * 2u32.pow(u32::from(self.failures.min(4)));
         known.due = Ticks::after(now.plus(pause.min(PAUSE_MAX)));
         (true, told)
+    }
+
+    /// The round that was asked for was tried.
+    pub fn note_tried(&mut self) {
+        if self.asked == Asked::Waits {
+            self.asked = Asked::Tried;
+        }
     }
 
     /// Lets a round that brought nothing be repeated at once.

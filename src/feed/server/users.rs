@@ -180,6 +180,23 @@ impl Users {
         }
     }
 
+    /// How long a lease would wait for its user: the rounds before it. `None`: no subscriber is left.
+    pub fn rounds_before(&mut self, owner: Owner, now: Monotonic) -> Option<usize> {
+        self.unmapped.pace.advance(now);
+        let user = self.users.get_mut(&owner).filter(|user| user.subscribers > 0)?;
+        user.pace.advance(now);
+        let is_free = user.pace.allows() && (!owner.is_unmapped() || self.unmapped.pace.allows());
+        Some(user.waiting.len() + usize::from(!is_free))
+    }
+
+    /// Lets a lease that waits for another user wait for this one too, which has subscribed to it.
+    pub fn wait_too(&mut self, owner: Owner, lease: u32) {
+        // Each of its names once, so that subscribing again and again does not make the queue longer.
+        if self.users.get(&owner).is_some_and(|user| user.waiting.len() < user.names) {
+            self.wait(owner, lease);
+        }
+    }
+
     /// Lets a lease wait until its user may begin a round.
     /// `false`: the user has no subscriber any more.
     pub fn wait(&mut self, owner: Owner, lease: u32) -> bool {
@@ -222,6 +239,12 @@ impl Users {
             return lease.map(|lease| (owner, lease));
         }
         None
+    }
+
+    /// How many leases wait in the queue of a user, for tests.
+    #[cfg(test)]
+    pub fn waiting(&self, owner: Owner) -> usize {
+        self.users.get(&owner).map_or(0, |user| user.waiting.len())
     }
 
     /// Counts a round that a user pays for.

@@ -130,12 +130,17 @@ impl Rounds {
         self.begin(question, Vec::new(), is_stale);
     }
 
+    /// Whether there is room for rounds that no client waits for: they take half of it at most.
+    #[must_use]
+    pub fn has_room_for_refresh(&self) -> bool {
+        self.rounds.len() < self.shared.settings.limits.rounds / 2
+    }
+
     /// Whether a refresh of an entry may begin now.
     pub(crate) fn may_refresh(&self, question: &Question) -> bool {
-        let has_capacity = self.rounds.len() < self.shared.settings.limits.rounds / 2;
         let unknown =
             self.shared.group(&question.name).is_empty() || self.shared.local_answer(question).is_some();
-        !(self.stopping || unknown || !has_capacity || self.live.contains_key(question))
+        !(self.stopping || unknown || !self.has_room_for_refresh() || self.live.contains_key(question))
     }
 
     /// Lets a client join the live round. A round that has answered is superseded instead: its set has
