@@ -74,6 +74,7 @@ fn units_below(mount: &Path) -> HashMap<u64, Arc<str>> {
 
 /// The unit that a control group belongs to: the last one of its path that can have processes of its
 /// own, else the last slice. Without a unit, for instance with another service manager, the path.
+/// Users name the units of their own managers as they like, so these are shown with the user.
 fn unit_of(path: &str) -> String {
     let ends = |names: &[&str]| {
         let is_one = |part: &&str| names.iter().any(|end| part.len() > end.len() && part.ends_with(end));
@@ -81,10 +82,25 @@ fn unit_of(path: &str) -> String {
     };
     let unit = ends(&[".service", ".scope"]).or_else(|| ends(&[".slice"]));
     match unit {
-        // systemd writes an underscore before names that could be taken for files of the kernel.
-        Some(unit) => unit.strip_prefix('_').unwrap_or(unit).to_owned(),
+        Some(unit) => {
+            // systemd writes an underscore before names that could be taken for files of the kernel.
+            let name = unit.strip_prefix('_').unwrap_or(unit);
+            match manager_of(path).filter(|(manager, _)| *manager != unit) {
+                Some((_, user)) => format!("{name} of user {user}"),
+                None => name.to_owned(),
+            }
+        }
         None => "/".chars().chain(path.chars()).take(PATH_MAX).collect(),
     }
+}
+
+/// The unit of the user's service manager that a control group is below, and the user. A user can make
+/// groups of any name below the first one only.
+fn manager_of(path: &str) -> Option<(&str, &str)> {
+    path.split('/').find_map(|part| {
+        let user = part.strip_prefix("user@")?.strip_suffix(".service")?;
+        (!user.is_empty() && user.bytes().all(|octet| octet.is_ascii_digit())).then_some((part, user))
+    })
 }
 
 #[cfg(test)]
@@ -97,10 +113,20 @@ mod tests {
             ("system.slice/cups.service", "cups.service"),
             (
                 "user.slice/user-1000.slice/user@1000.service/app.slice/app-firefox-7.scope",
-                "app-firefox-7.scope",
+                "app-firefox-7.scope of user 1000",
             ),
+            (
+                "user.slice/user-1000.slice/user@1000.service/app.slice/nginx.service",
+                "nginx.service of user 1000",
+            ),
+            (
+                "user.slice/user-1000.slice/user@1000.service/user@0.service/nginx.service",
+                "nginx.service of user 1000",
+            ),
+            ("user.slice/user-1000.slice/user@1000.service/x", "user@1000.service"),
+            ("system.slice/user@x.service/a.service", "a.service"),
             ("user.slice/user-1000.slice/session-2.scope", "session-2.scope"),
-            ("user.slice/user-1000.slice/user@1000.service/init.scope", "init.scope"),
+            ("user.slice/user-1000.slice/user@1000.service/init.scope", "init.scope of user 1000"),
             ("machine.slice/machine-x.scope/payload/system.slice/inner.service", "inner.service"),
             ("system.slice/docker-0123.scope/sub", "docker-0123.scope"),
             ("system.slice/x.service/payload.slice", "x.service"),

@@ -100,7 +100,7 @@ impl Writer {
     fn run(mut self, _ending: &Sender<()>) {
         let (mut stream, mut pause) = (None, POLL_MIN);
         loop {
-            if stream.is_none() && self.may_try() {
+            if stream.is_none() && !self.stop.load(Ordering::Acquire) && self.may_try() {
                 stream = self.connect();
             }
             let stops = self.stop.load(Ordering::Acquire);
@@ -121,7 +121,7 @@ impl Writer {
     }
 
     fn connect(&mut self) -> Option<FrameStream> {
-        match FrameStream::connect(&self.path) {
+        match FrameStream::connect(&self.path, &self.stop) {
             Ok(stream) => {
                 log::info!(
                     event = Event::DnstapConnected, path:% = self.path.display();
@@ -139,6 +139,10 @@ impl Writer {
 
     /// Logs once that there is no collector, and sets the time of the next try.
     fn note_loss(&mut self, error: &io::Error) {
+        // Nobody wants to know of a collector that is no longer configured.
+        if self.stop.load(Ordering::Acquire) {
+            return;
+        }
         let pause = self.retry.map_or(RETRY_MIN, |(_, pause)| pause);
         self.retry = Some((clock::now().plus(pause), (pause * 2).min(RETRY_MAX)));
         if !std::mem::replace(&mut self.is_lost, true) {
@@ -191,4 +195,49 @@ impl Writer {
 /// The wall clock minus the daemon's clock.
 fn wall_offset() -> Duration {
     Duration::from_millis(clock::wall_ms()).saturating_sub(Duration::from_nanos(clock::now().0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::socket::{
+        AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
+    };
+    use std::os::fd::{AsRawFd as _, OwnedFd};
+
+    /// A collector that accepts no connection, with as many waiting as fit.
+    fn full(path: &Path) -> Vec<OwnedFd> {
+        let address = UnixAddr::new(path).expect("a short path");
+        let open = || {
+            let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+            socket(AddressFamily::Unix, SockType::Stream, flags, None).expect("a socket")
+        };
+        let mut sockets = vec![open()];
+        bind(sockets[0].as_raw_fd(), &address).expect("bound");
+        listen(&sockets[0], Backlog::new(0).expect("valid")).expect("it listens");
+        loop {
+            let next = open();
+            let connected = connect(next.as_raw_fd(), &address);
+            sockets.push(next);
+            if connected.is_err() {
+                return sockets;
+            }
+        }
+    }
+
+    #[test]
+    fn a_collector_that_accepts_no_connection_holds_no_thread() {
+        let path = std::env::temp_dir().join(format!("hither-full-{}", std::process::id()));
+        let _sockets = full(&path);
+        let met = FrameStream::connect(&path, &AtomicBool::new(false)).map(drop);
+        assert_eq!(met.expect_err("no connection").kind(), io::ErrorKind::WouldBlock);
+        let dnstap = Dnstap::start(&path, &Arc::default()).expect("a thread");
+        // It tries to connect meanwhile.
+        let within = dnstap.ended.recv_timeout(Duration::from_millis(300));
+        assert_eq!(within, Err(std::sync::mpsc::RecvTimeoutError::Timeout), "it runs until it is stopped");
+        dnstap.stop.store(true, Ordering::Release);
+        let within = dnstap.ended.recv_timeout(Duration::from_secs(10));
+        assert_eq!(within, Err(std::sync::mpsc::RecvTimeoutError::Disconnected), "it has ended");
+        std::fs::remove_file(&path).expect("removable");
+    }
 }

@@ -50,6 +50,8 @@ const NOTES_MAX: usize = 1024;
 const ATTEMPTS_MAX: usize = 8192;
 /// An attempt is over after this time.
 const ATTEMPT_FOR: Duration = Duration::from_secs(30);
+/// How often those that are over are looked for.
+const PURGE_EVERY: Duration = Duration::from_secs(1);
 /// Composing the list of open rounds takes at most 1/20 of the time.
 const TIME_PART: u32 = 20;
 
@@ -66,7 +68,7 @@ pub(crate) struct Insight {
     /// Messages that the collector did not get, since the start.
     dropped: Arc<AtomicU64>,
     /// What the messages of outstanding attempts need: when there is a collector.
-    attempts: HashMap<AttemptId, Sent>,
+    attempts: Attempts,
     /// Whether the tap has changed since it was taken.
     has_new_tap: bool,
     rounds: Option<(Arc<OpenRounds>, Monotonic)>,
@@ -100,6 +102,27 @@ struct Sent {
     at: Monotonic,
 }
 
+/// The queries to upstreams that are outstanding.
+#[derive(Debug, Default)]
+struct Attempts {
+    sent: HashMap<AttemptId, Sent>,
+    purged: Option<Monotonic>,
+}
+
+impl Attempts {
+    /// Adds one, and forgets those that are over, if there are many.
+    fn add(&mut self, attempt: AttemptId, sent: Sent) {
+        let now = sent.at;
+        // Each look at all of them takes the event loop a while.
+        let may_purge = self.purged.is_none_or(|at| now >= at.plus(PURGE_EVERY));
+        if self.sent.len() >= ATTEMPTS_MAX && may_purge {
+            self.sent.retain(|_, sent| now < sent.at.plus(ATTEMPT_FOR));
+            self.purged = Some(now);
+        }
+        self.sent.insert(attempt, sent);
+    }
+}
+
 impl Insight {
     pub fn new(waker: Arc<Waker>) -> Insight {
         Insight {
@@ -110,7 +133,7 @@ impl Insight {
             reports: channel(),
             dnstap: None,
             dropped: Arc::default(),
-            attempts: HashMap::new(),
+            attempts: Attempts::default(),
             has_new_tap: false,
             rounds: None,
         }
@@ -120,7 +143,7 @@ impl Insight {
     pub fn configure(&mut self, log: &Log, now: Monotonic) {
         if self.dnstap.as_ref().map(Dnstap::path) != log.dnstap.as_deref() {
             self.dnstap = None;
-            self.attempts.clear();
+            self.attempts = Attempts::default();
             self.has_new_tap = true;
             if let Some(path) = &log.dnstap {
                 match Dnstap::start(path, &self.dropped) {
@@ -306,22 +329,19 @@ impl Insight {
             Transport::Quic => FrameProtocol::Quic,
         };
         let sent = Sent { server: sending.server.address, protocol, at: now };
-        if self.attempts.len() >= ATTEMPTS_MAX {
-            self.attempts.retain(|_, sent| now < sent.at.plus(ATTEMPT_FOR));
-        }
-        self.attempts.insert(sending.attempt, sent);
+        self.attempts.add(sending.attempt, sent);
         dnstap.frames().send(sent.head(FrameKind::ForwarderQuery, now), &sending.octets);
     }
 
     /// Takes a response to an attempt.
     pub fn note_response(&mut self, attempt: AttemptId, octets: &[u8], now: Monotonic) {
-        let Some((dnstap, sent)) = self.dnstap.as_ref().zip(self.attempts.get(&attempt)) else { return };
+        let Some((dnstap, sent)) = self.dnstap.as_ref().zip(self.attempts.sent.get(&attempt)) else { return };
         dnstap.frames().send(sent.head(FrameKind::ForwarderResponse, now), octets);
     }
 
     /// Forgets an attempt that has ended.
     pub fn note_end(&mut self, attempt: AttemptId) {
-        self.attempts.remove(&attempt);
+        self.attempts.sent.remove(&attempt);
     }
 }
 
@@ -339,5 +359,26 @@ impl Running {
         let ends = Ends { notes: taken, hits: hits_taken, reports, waker: Arc::clone(waker) };
         std::thread::Builder::new().name("queries".to_owned()).spawn(move || Looker::new(ends).run())?;
         Ok(Running { notes, hits, mode: Mode::default(), unseen: 0, unlogged: 0, until: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_that_are_over_are_looked_for_once_a_second_at_most() {
+        let mut attempts = Attempts::default();
+        let server = SocketAddr::from(([192, 0, 2, 1], 53));
+        let mut add = |n: u64, ms| {
+            let at = Monotonic::from_ms(ms);
+            attempts.add(AttemptId(n), Sent { server, protocol: FrameProtocol::Udp, at });
+            attempts.sent.len()
+        };
+        let many = ATTEMPTS_MAX as u64;
+        (0..many).for_each(|n| _ = add(n, 1000));
+        assert_eq!(add(many, 30_900), ATTEMPTS_MAX + 1, "none is over");
+        assert_eq!(add(many + 1, 31_100), ATTEMPTS_MAX + 2, "not looked for yet");
+        assert_eq!(add(many + 2, 31_900), 3);
     }
 }

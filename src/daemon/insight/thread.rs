@@ -22,6 +22,8 @@ const POLL_MAX: Duration = Duration::from_millis(800);
 /// The same without hits to look for: while the log has to say what it left out, and else.
 const POLL_BEHIND: Duration = Duration::from_secs(1);
 const POLL_IDLE: Duration = Duration::from_secs(3600);
+/// Notes that are taken before it is the turn of hits. So a flood of misses does not keep them waiting.
+const NOTES_PER_PASS: usize = 256;
 /// How long a report is sent again to those who ask sooner. So any number of them costs little.
 const REPORT_FOR: Duration = Duration::from_millis(50);
 
@@ -78,7 +80,8 @@ impl Looker {
                     return self.log.end();
                 }
             }
-            while let Ok(note) = self.ends.notes.try_recv() {
+            for _ in 0..NOTES_PER_PASS {
+                let Ok(note) = self.ends.notes.try_recv() else { break };
                 self.on_note(note);
             }
             pause = if self.take_hits() { POLL_MIN } else { (pause * 2).min(POLL_MAX) };
@@ -91,8 +94,9 @@ impl Looker {
             Note::Missed(missed) => self.on_miss(&missed),
             Note::Replied(replied) => {
                 self.log.leave_out(replied.left_out);
-                let unit = self.units.known(replied.client).map(AsRef::as_ref);
-                self.log.write(&replied, unit, now());
+                let now = now();
+                let unit = self.units.of_reply(replied.client, &replied.name, replied.took, now);
+                self.log.write(&replied, unit, now);
             }
             Note::Report { slot, shows_units, rounds } => {
                 let report = self.report(shows_units, &rounds);
@@ -122,6 +126,7 @@ impl Looker {
             self.window.add_miss(&missed.name, &unit, missed.at);
         }
         if self.mode.units {
+            self.units.remember(missed.client, &missed.name, &unit, missed.at);
             self.askers.add(&missed.name, &unit, missed.at);
         }
     }
@@ -147,7 +152,7 @@ impl Looker {
                     took: Duration::ZERO,
                     left_out: 0,
                 };
-                let unit = self.units.known(client).map(AsRef::as_ref);
+                let unit = self.units.known(client, hit.at);
                 self.log.write(&replied, unit, hit.at);
             }
         }

@@ -2,9 +2,16 @@
 //! sides. These few lines stand here since the crates for it need an async runtime or lack the
 //! handshake.
 
-use std::io::{self, BufWriter, ErrorKind, Read as _, Write as _};
+use hither_net::clock;
+use hither_table::Monotonic;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use std::io::{self, BufWriter, ErrorKind, Read, Write};
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The content of the frames.
@@ -20,8 +27,10 @@ const FIELD_CONTENT_TYPE: u32 = 1;
 const CONTROL_MAX: usize = 512;
 /// How long a collector may take nothing.
 const WRITE_WITHIN: Duration = Duration::from_secs(2);
-/// How long its part of the handshake is waited for.
+/// How long the whole handshake may take.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(2);
+/// How often a wait looks whether it shall stop, in milliseconds.
+const LOOK_EVERY_MS: u8 = 50;
 /// How long it is waited for at the end.
 const FINISH_WITHIN: Duration = Duration::from_millis(200);
 
@@ -30,21 +39,23 @@ const FINISH_WITHIN: Duration = Duration::from_millis(200);
 pub(super) struct FrameStream(BufWriter<UnixStream>);
 
 impl FrameStream {
-    /// Connects to a collector.
+    /// Connects to a collector, until `stop` is set.
     ///
     /// # Errors
-    /// If nothing listens at `path`, or what does is no collector of dnstap.
-    pub fn connect(path: &Path) -> io::Result<FrameStream> {
-        let mut socket = UnixStream::connect(path)?;
-        socket.set_write_timeout(Some(WRITE_WITHIN))?;
-        socket.set_read_timeout(Some(HANDSHAKE_WITHIN))?;
-        socket.write_all(&control(READY, true))?;
-        let accepted = read_control(&mut socket)?;
+    /// If nothing listens at `path`, or what does is no collector of dnstap, or takes too long.
+    pub fn connect(path: &Path, stop: &AtomicBool) -> io::Result<FrameStream> {
+        let socket = begin(path)?;
+        let until = clock::now().plus(HANDSHAKE_WITHIN);
+        let mut bounded = Bounded { socket: &socket, until, stop: Some(stop) };
+        bounded.write_all(&control(READY, true))?;
+        let accepted = read_control(&mut bounded)?;
         let (kind, fields) = accepted.split_first_chunk().ok_or_else(no_collector)?;
         if u32::from_be_bytes(*kind) != ACCEPT || !has_our_content_type(fields) {
             return Err(no_collector());
         }
-        socket.write_all(&control(START, true))?;
+        bounded.write_all(&control(START, true))?;
+        socket.set_nonblocking(false)?;
+        socket.set_write_timeout(Some(WRITE_WITHIN))?;
         Ok(FrameStream(BufWriter::with_capacity(64 << 10, socket)))
     }
 
@@ -69,9 +80,8 @@ impl FrameStream {
     /// Whether the collector has ended the connection. It sends nothing before the end.
     pub fn is_closed(&self) -> bool {
         use nix::sys::socket::{MsgFlags, recv};
-        use std::os::fd::AsRawFd as _;
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
-        !matches!(recv(self.0.get_ref().as_raw_fd(), &mut [0], flags), Err(nix::errno::Errno::EAGAIN))
+        !matches!(recv(self.0.get_ref().as_raw_fd(), &mut [0], flags), Err(Errno::EAGAIN))
     }
 
     /// Ends the stream: the collector confirms that it has all frames.
@@ -82,10 +92,77 @@ impl FrameStream {
         self.0.get_ref().set_write_timeout(Some(FINISH_WITHIN))?;
         self.0.write_all(&control(STOP, false))?;
         self.0.flush()?;
-        let socket = self.0.get_mut();
-        socket.set_read_timeout(Some(FINISH_WITHIN))?;
-        let said = read_control(socket)?;
+        let socket = self.0.get_ref();
+        socket.set_nonblocking(true)?;
+        let until = clock::now().plus(FINISH_WITHIN);
+        let said = read_control(&mut Bounded { socket, until, stop: None })?;
         if said == FINISH.to_be_bytes() { Ok(()) } else { Err(no_collector()) }
+    }
+}
+
+/// A connection to a socket. It does not wait: while the collector's queue of connections is full, a
+/// wait has no bound.
+fn begin(path: &Path) -> io::Result<UnixStream> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    match connect(socket.as_raw_fd(), &UnixAddr::new(path)?) {
+        Ok(()) => Ok(UnixStream::from(socket)),
+        Err(Errno::EAGAIN) => {
+            Err(io::Error::new(ErrorKind::WouldBlock, "it accepts no connections, and its queue is full"))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A socket that is waited for up to a time in all, and until `stop` is set.
+struct Bounded<'a> {
+    socket: &'a UnixStream,
+    until: Monotonic,
+    stop: Option<&'a AtomicBool>,
+}
+
+impl Bounded<'_> {
+    /// Waits a moment until the socket is ready.
+    fn wait(&self, events: PollFlags) -> io::Result<()> {
+        if self.stop.is_some_and(|stop| stop.load(Ordering::Acquire)) {
+            return Err(ErrorKind::ConnectionAborted.into());
+        }
+        if clock::now() >= self.until {
+            return Err(io::Error::new(ErrorKind::TimedOut, "its part of the handshake takes too long"));
+        }
+        let mut sockets = [PollFd::new(self.socket.as_fd(), events)];
+        match poll(&mut sockets, PollTimeout::from(LOOK_EVERY_MS)) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Read for Bounded<'_> {
+    fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
+        let mut socket = self.socket;
+        loop {
+            match socket.read(octets) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.wait(PollFlags::POLLIN)?,
+                read => return read,
+            }
+        }
+    }
+}
+
+impl Write for Bounded<'_> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        let mut socket = self.socket;
+        loop {
+            match socket.write(octets) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.wait(PollFlags::POLLOUT)?,
+                written => return written,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -105,7 +182,7 @@ fn control(kind: u32, with_content_type: bool) -> Vec<u8> {
 }
 
 /// Reads a control frame: its kind and its fields.
-fn read_control(socket: &mut UnixStream) -> io::Result<Vec<u8>> {
+fn read_control(socket: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut head = [0; 8];
     socket.read_exact(&mut head)?;
     let [0, 0, 0, 0, a, b, c, d] = head else { return Err(no_collector()) };
@@ -149,7 +226,7 @@ mod tests {
             near.write_all(answer).expect("written");
             let _ = near.read_to_end(&mut Vec::new());
         });
-        let met = FrameStream::connect(&path).map(drop);
+        let met = FrameStream::connect(&path, &AtomicBool::new(false)).map(drop);
         collector.join().expect("no panic");
         std::fs::remove_file(&path).expect("removable");
         met
@@ -169,5 +246,30 @@ mod tests {
         for wrong in [&*other.leak(), &*finish.leak(), &[0xff; 64], http, b""] {
             assert!(meets(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    /// How a collector is met that sends an octet of its ACCEPT now and then.
+    fn drips(stop: &AtomicBool) -> ErrorKind {
+        let (near, mut far) = UnixStream::pair().expect("sockets");
+        near.set_nonblocking(true).expect("ours");
+        let collector = std::thread::spawn(move || {
+            for octet in control(ACCEPT, true).into_iter().cycle() {
+                std::thread::sleep(Duration::from_millis(20));
+                if far.write_all(&[octet]).is_err() {
+                    return;
+                }
+            }
+        });
+        let until = clock::now().plus(Duration::from_millis(200));
+        let read = read_control(&mut Bounded { socket: &near, until, stop: Some(stop) });
+        drop(near);
+        collector.join().expect("no panic");
+        read.expect_err("the time is over").kind()
+    }
+
+    #[test]
+    fn a_handshake_has_one_bound_however_slowly_its_octets_come() {
+        assert_eq!(drips(&AtomicBool::new(false)), ErrorKind::TimedOut);
+        assert_eq!(drips(&AtomicBool::new(true)), ErrorKind::ConnectionAborted);
     }
 }
