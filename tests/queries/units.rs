@@ -4,10 +4,12 @@ use crate::support::{Daemon, skip};
 use crate::top::{report, request};
 use crate::upstream;
 use hither_control::{Request, Response};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-/// Moves itself into the control group, asks by UDP, connected or not, or by TCP, and awaits the reply.
+/// Moves itself into the control group, asks by UDP, connected or not, or by TCP, awaits the reply, and keeps its socket until its
+/// input ends: the kernel does not know whose a closed one was.
 const CLIENT: &str = r#"
 import os, socket, struct, sys
 group, host, port, name, how = sys.argv[1:]
@@ -23,6 +25,8 @@ else:
     client.connect((host, int(port)))
     client.send(struct.pack(">H", len(query)) + query if how == "tcp" else query)
 assert client.recv(512)
+print("replied", flush=True)
+sys.stdin.read()
 "#;
 
 /// A control group that looks like that of a unit.
@@ -57,7 +61,10 @@ fn the_unit_of_a_client_is_found_by_its_socket() {
         let name = format!("{how}.example");
         let mut client = Command::new("python3");
         client.args(["-c", CLIENT]).arg(&group.0).args([&host, &port, &name, how]);
-        assert!(client.status().expect("python3").success());
+        let mut client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3");
+        let mut said = String::new();
+        BufReader::new(client.stdout.take().expect("piped")).read_line(&mut said).expect("a line");
+        assert_eq!(said, "replied\n");
         daemon.until("the log names the unit", |daemon| {
             daemon.log().contains(&format!("of {unit} asked for {name}. A: NOERROR from upstream"))
         });
@@ -65,6 +72,8 @@ fn the_unit_of_a_client_is_found_by_its_socket() {
         let name = seen.names.iter().find(|known| known.name == format!("{name}.")).expect("it is counted");
         assert_eq!((name.units[0].unit.as_str(), name.units[0].misses), (unit.as_str(), 1), "{seen:?}");
         assert_eq!(seen.units_unknown, None);
+        drop(client.stdin.take());
+        assert!(client.wait().expect("a child").success());
     }
     let seen = report(&daemon);
     assert!(seen.units.iter().any(|known| known.unit == unit && known.misses == 3), "{seen:?}");

@@ -59,11 +59,12 @@ class Names(unittest.TestCase):
 
     def test_kinds_and_ports(self):
         tcp, udp, raw = _hook._KINDS
-        self.assertEqual(_hook._kinds_of(0, 0), [tcp, udp, raw])
-        self.assertEqual(_hook._kinds_of(socket.SOCK_STREAM, 0), [tcp])
-        self.assertEqual(_hook._kinds_of(0, socket.IPPROTO_UDP), [udp])
+        self.assertEqual(_hook._kinds_of(0, 0, None), [tcp, udp, raw])
+        self.assertEqual(_hook._kinds_of(socket.SOCK_STREAM, 0, None), [tcp])
+        self.assertEqual(_hook._kinds_of(socket.SOCK_RAW, 0, 80), [])
+        self.assertEqual(_hook._kinds_of(0, socket.IPPROTO_UDP, None), [udp])
         for kind, proto in ((socket.SOCK_STREAM, socket.IPPROTO_UDP), (socket.SOCK_SEQPACKET, 0), (0, 132)):
-            self.assertEqual(_hook._kinds_of(kind, proto), [])
+            self.assertEqual(_hook._kinds_of(kind, proto, None), [])
         for port, number in ((None, 0), (80, 80), ("443", 443), (b"1", 1), ("http", None), (70000, None), ("", None)):
             self.assertEqual(_hook._port_of(port), number, port)
 
