@@ -15,8 +15,8 @@ use std::time::Duration;
 const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 /// Directories that a walk looks at. A host with a thousand containers has some three thousand.
 const GROUPS_MAX: usize = 16_384;
-/// The least time between two walks for each directory of the tree. A walk takes some 30 microseconds for
-/// each, so walks take a twentieth of a processor at most: with 100 directories there are 16 a second.
+/// The least time between two walks for each directory of the tree. A walk takes some 30 microseconds
+/// for each, so walks take a twentieth of a processor at most: with 100 directories 16 a second.
 const WALK_PAUSE: Duration = Duration::from_micros(600);
 /// Octets of what is shown of a group that belongs to no unit.
 const PATH_MAX: usize = 255;
