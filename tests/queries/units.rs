@@ -8,8 +8,8 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Moves itself into the control group, asks by UDP, connected or not, or by TCP, awaits the reply, and keeps its socket until its
-/// input ends: the kernel does not know whose a closed one was.
+/// Moves itself into the control group, asks by UDP, connected or not, or by TCP, awaits the reply, and
+/// keeps its socket until its input ends: the kernel does not know whose a closed one was.
 const CLIENT: &str = r#"
 import os, socket, struct, sys
 group, host, port, name, how = sys.argv[1:]
