@@ -1,5 +1,6 @@
 package hither;
 
+import static java.lang.foreign.SymbolLookup.*;
 import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
@@ -29,7 +30,7 @@ final class Library {
 
     /** Throws IllegalArgumentException where there is no libhither of this interface. */
     Library() {
-        SymbolLookup library = SymbolLookup.libraryLookup("libhither.so.1", Arena.global());
+        SymbolLookup library = libraryLookup("libhither.so.1", Arena.global());
         MethodHandle abi = function(library, "hither_abi", FunctionDescriptor.of(JAVA_INT));
         lookup = function(library, "hither_lookup",
             FunctionDescriptor.of(JAVA_INT, ADDRESS, ADDRESS, JAVA_INT, ADDRESS, ADDRESS, JAVA_LONG, ADDRESS));

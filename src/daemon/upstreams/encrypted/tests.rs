@@ -45,8 +45,7 @@ fn many_queries_share_one_connection() {
     assert_eq!(one.server.connections(), 1);
     assert_eq!(one.world.transmitted, (0..500).collect::<Vec<_>>(), "each waited for the connection, once");
     assert!(one.ask(500).is_ok() && one.world.transmitted.len() == 500, "this one did not wait");
-    // Some 6; one more for each part in which a message arrives.
-    assert!(one.world.steps <= 12, "{} steps of a handshake", one.world.steps);
+    assert!(one.world.steps <= 6, "{} steps of a handshake", one.world.steps);
 }
 
 #[test]
