@@ -36,6 +36,9 @@ impl Config {
         if self.limits.feed.limits.names > 1_000_000 {
             return fail("feed", "names", "is larger than 1000000");
         }
+        if s.site.wait > Duration::from_millis(100) {
+            return fail("site", "wait", "is larger than 100ms");
+        }
         // An upstream of several domains counts once.
         let mut distinct: Vec<&Upstream> = Vec::new();
         self.upstreams.all().chain(&self.upstreams.tls.bootstrap).for_each(|upstream| {

@@ -1,8 +1,8 @@
 //! The configuration without any file, as hither.toml(5) documents it.
 
 use super::{
-    Config, Feed, Findings, HOSTS_FILE, Hosts, Limits, Listen, Log, Network, Probe, QueryLog, Sort, State,
-    Table, Upstreams,
+    Config, Feed, Findings, HOSTS_FILE, Hosts, Limits, Listen, Log, Network, Probe, QueryLog, Site, Sort,
+    State, Table, Upstreams,
 };
 use hither_rounds::Settings;
 use hither_table::FamilyOrder;
@@ -50,6 +50,7 @@ impl Default for Config {
                 tls_rate: 20,
                 tls_except: BTreeSet::new(),
             },
+            site: Site::default(),
             log: Log { level: log::LevelFilter::Info, queries: QueryLog::Off, dnstap: None },
             findings: Findings::default(),
         }

@@ -2,6 +2,7 @@
 //! its section.
 
 use super::log_values::{Level, QueryLog, SocketPath};
+use super::site::{CredentialName, Engines, GroupName, Prefix};
 use super::upstream::{CaFile, CertificateName, ConnectAddress, PinText, UpstreamAddress, VerifyWord};
 use super::values::{
     AtLeastOne, BlockAnswer, Blocked, Covers, DenyWord, FamiliesWord, ListenAddress, LocalFile, Mode,
@@ -42,7 +43,24 @@ pub(super) struct File {
     #[serde(default)]
     pub feed: FeedFile,
     #[serde(default)]
+    pub site: SiteFile,
+    #[serde(default)]
     pub log: Log,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SiteFile {
+    pub engine: Option<Engines>,
+    pub key: Option<CredentialName>,
+    pub ask: Option<bool>,
+    pub wait: Option<Time>,
+    pub group: Option<GroupName>,
+    pub prefix: Option<Prefix>,
+    pub domains: Option<Vec<Suffix>>,
+    pub ttl_floor: Option<Time>,
+    pub rate: Option<AtLeastOne>,
+    pub ca_file: Option<CaFile>,
 }
 
 #[derive(Deserialize, Default)]

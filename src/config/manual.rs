@@ -10,12 +10,13 @@ const PAGE: &str = include_str!("../../man/hither.toml.5");
 const SHIPPED: &str = include_str!("../../systemd/hither.toml");
 
 /// Keys that have no default, or one that depends on the environment.
-const WITHOUT_DEFAULT: [&str; 10] = [
+const WITHOUT_DEFAULT: [&str; 11] = [
     "runtime_dir",
     "state_dir",
     "upstream.address",
     "upstream.name",
     "upstream.ca_file",
+    "site.ca_file",
     "domain.names",
     "domain.upstreams",
     "block.files",

@@ -32,6 +32,7 @@ impl Config {
             table,
             sort,
             feed,
+            site,
             log,
         } = file;
         set(&mut self.runtime_dir, runtime_dir);
@@ -76,6 +77,7 @@ impl Config {
         set(&mut self.table.mode, table.mode);
         self.merge_sort(sort);
         self.merge_feed(feed);
+        self.merge_site(site);
         set(&mut self.log.level, log.level.map(|level| level.0));
         set(&mut self.log.queries, log.queries);
         set(&mut self.log.dnstap, log.dnstap);
@@ -90,6 +92,24 @@ impl Config {
         set(&mut feed.limits.subscribers_per_user, file.subscribers_per_user);
         set(&mut feed.limits.rounds, file.rounds.map(rate));
         set(&mut feed.limits.rounds_per_user, file.rounds_per_user.map(rate));
+    }
+
+    fn merge_site(&mut self, file: file::SiteFile) {
+        let (site, core) = (&mut self.site, &mut self.settings.site);
+        set(&mut site.engines, file.engine.map(|engines| engines.0));
+        set(&mut site.key, file.key.map(|key| key.0));
+        set(&mut site.group, file.group.map(|group| group.0));
+        set(&mut site.prefix, file.prefix.map(|prefix| prefix.0));
+        set(&mut site.ttl_floor, file.ttl_floor);
+        set(&mut site.rate, file.rate.map(|rate| u32::try_from(rate.0).unwrap_or(u32::MAX)));
+        site.ca_file = file.ca_file.map_or(site.ca_file.take(), |file| file.0);
+        set(&mut core.wait, file.wait);
+        set(&mut core.asks, file.ask);
+        core.is_on = !site.engines.is_empty();
+        if let Some(names) = file.domains {
+            core.domains = names.iter().map(|name| name.parsed.name).collect();
+            self.findings.hints.extend(names.into_iter().filter_map(|name| name.hint));
+        }
     }
 
     fn merge_sort(&mut self, sort: file::SortFile) {

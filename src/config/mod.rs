@@ -14,6 +14,7 @@ mod log_values;
 mod merge;
 mod place;
 mod shape;
+mod site;
 mod slips;
 mod upstream;
 mod values;
@@ -21,6 +22,7 @@ mod values;
 pub use address::Endpoint;
 pub use error::ConfigError;
 pub use log_values::{Level, QueryLog};
+pub use site::{Engine, EngineAddress, Site};
 pub use upstream::{Tls, Upstream};
 pub use values::{Network, Probe};
 
@@ -77,6 +79,8 @@ pub struct Config {
     pub table: Table,
     /// Settings of the sorter.
     pub sort: Sort,
+    /// What is shared with other hosts.
+    pub site: Site,
     /// The log, the log of queries, and dnstap.
     pub log: Log,
     /// The error and the remarks that reading the configuration has given.

@@ -164,6 +164,22 @@ pub(super) const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        name: "site",
+        is_repeated: false,
+        keys: &[
+            ("engine", TextOrTexts),
+            ("key", Text),
+            ("ask", Switch),
+            ("wait", Time),
+            ("group", Text),
+            ("prefix", Text),
+            ("domains", Texts),
+            ("ttl_floor", Time),
+            ("rate", Number),
+            ("ca_file", Text),
+        ],
+    },
+    Section {
         name: "log",
         is_repeated: false,
         keys: &[("level", Text), ("queries", Text), ("dnstap", Text)],

@@ -1,4 +1,4 @@
-//! Messages between the daemon, the sorter and `hitherctl`: one JSON object per message. This crate
+//! Messages between the daemon, its companions and `hitherctl`: one JSON object per message. This crate
 //! encodes and decodes them, and does no I/O.
 //!
 //! A message has at most [`MESSAGE_MAX`] octets. In requests to the daemon unknown fields and kinds
@@ -12,6 +12,7 @@ mod explain;
 mod fit;
 mod paths;
 mod probes;
+mod site;
 mod sorter;
 mod status;
 mod top;
@@ -20,8 +21,12 @@ mod words;
 pub use explain::{
     AddressReport, Explanation, NextReport, RefusalReport, RoundReport, SetReport, VersionReport,
 };
-pub use paths::{CONTROL_SOCKET, SORTER_SOCKET, SYSTEM_SOCKETS, socket_paths};
+pub use paths::{CONTROL_SOCKET, SITE_SOCKET, SORTER_SOCKET, SYSTEM_SOCKETS, socket_paths};
 pub use probes::{AddressProbes, CertificateReport, Explain, Explained, ProbeReport};
+pub use site::{
+    OFFERS_MAX, OfferedAddress, OfferedLink, OfferedSet, OfferedSoa, SITE_VERSION, SiteMessage, SiteRefused,
+    SiteReply, SiteReport,
+};
 pub use sorter::{Order, OrderedAddress, SorterCounts, SorterMessage, SorterReply, VERSION, Verdict};
 pub use status::{FeedStatus, FileStatus, SorterStatus, Status, TlsStatus, UpstreamStatus};
 pub use top::{AskedBy, Asker, OpenRound, TopName, TopReport, TopUnit};

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 pub const CONTROL_SOCKET: &str = "control.sock";
 /// The socket to which the sorter connects, in the runtime directory.
 pub const SORTER_SOCKET: &str = "sorter.sock";
-/// The directory in which systemd creates both sockets. The runtime directory would be unfit, since
+/// The socket to which `hither-site` connects, in the runtime directory.
+pub const SITE_SOCKET: &str = "site.sock";
+/// The directory in which systemd creates these sockets. The runtime directory would be unfit, since
 /// systemd removes it when the daemon is stopped.
 pub const SYSTEM_SOCKETS: &str = "/run/hitherd";
 

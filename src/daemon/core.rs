@@ -147,6 +147,8 @@ impl Core {
                     self.undone.extend(gone.into_iter().map(|client| Undone::ClientGone { client }));
                 }
                 Action::OrderResult { sender, result } => outputs.order_result(sender, result),
+                // No companion is connected.
+                Action::AskSite { .. } => {}
                 Action::Note(note) => outputs.note(now, &self.rounds, &note),
             }
         }

@@ -1,6 +1,7 @@
 //! Actions: the requests of the core to the shell, which executes them once each and in order.
 
 use crate::ids::{AttemptId, ClientId, SenderId, UpstreamId};
+use crate::question::Question;
 use crate::reply::Answer;
 use crate::saved_set::Restored;
 use crate::server::{Server, Transport};
@@ -57,6 +58,14 @@ pub enum Action {
         sender: SenderId,
         /// Whether the order was applied.
         result: OrderResult,
+    },
+    /// Ask the companion what the site knows of a question. Report its answer as
+    /// [`crate::Site::Answer`]; without one the round goes on after `site.wait`.
+    AskSite {
+        /// The round that asks.
+        round: u64,
+        /// Its question, for addresses of a public name.
+        question: Question,
     },
     /// An event for the log.
     Note(Note),

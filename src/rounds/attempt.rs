@@ -362,7 +362,7 @@ mod tests {
                 match action {
                     Action::Send { .. } | Action::Resend { .. } => sent.push(now.since(start).as_millis()),
                     Action::Reply { .. } | Action::Close { .. } => {}
-                    Action::Note(_) | Action::OrderResult { .. } => {}
+                    Action::Note(_) | Action::OrderResult { .. } | Action::AskSite { .. } => {}
                 }
             }
             let Some(next) = rounds.poll_timeout() else { break };

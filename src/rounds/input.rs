@@ -1,6 +1,7 @@
 //! Inputs of the core: the events that the shell reports.
 
 use crate::ids::{AttemptId, ClientId, SenderId};
+use crate::offer::Site;
 use crate::question::Question;
 use crate::routes::Routes;
 use crate::saved_set::Restore;
@@ -91,6 +92,8 @@ pub enum Input<'a> {
     NetworkChanged,
     /// Address sets from the saved cache.
     Restore(Restore),
+    /// Other hosts of the site have learned something, or cannot be asked any more.
+    Site(Site),
     /// The process ends: every client gets its reply, every socket is closed.
     Shutdown,
 }

@@ -29,7 +29,7 @@
 //!             // The shell sends `octets`; a response comes in as `Input::Message` later.
 //!             Action::Send { .. } | Action::Resend { .. } => queries += 1,
 //!             Action::Reply { .. } => replies += 1,
-//!             Action::Close { .. } | Action::OrderResult { .. } | Action::Note(_) => {}
+//!             Action::Close { .. } | Action::OrderResult { .. } | Action::AskSite { .. } | Action::Note(_) => {}
 //!         }
 //!     }
 //!     // This upstream never responds: the shell sleeps until the next deadline.
@@ -62,6 +62,7 @@ mod hints;
 mod ids;
 mod input;
 pub mod mutant;
+mod offer;
 mod provenance;
 mod question;
 mod racing;
@@ -88,6 +89,7 @@ pub use hither_answers::Stored;
 pub use hither_table::Part;
 pub use ids::{AttemptId, ClientId, SenderId, Source, UpstreamId};
 pub use input::{Failure, Input, Order, OrderedAddress};
+pub use offer::{Offer, Site};
 pub use provenance::{Standing, Within};
 pub use question::Question;
 pub use rebinding::Rebinding;
@@ -96,7 +98,7 @@ pub use resolver::{Due, Explained, Hit, Hits, LiveRound, Origin, PlacedQuery, Ro
 pub use routes::Routes;
 pub use saved_set::{Restore, Restored, SavedSet};
 pub use server::{Server, Transport};
-pub use settings::{Deny, Limits, Settings};
+pub use settings::{Deny, Limits, Settings, SiteSettings};
 pub use table_upkeep::Upkeep;
 pub use tally::Tally;
 pub use trace::{AttemptTrace, Cause, Earlier, Refusal, Refused, RoundEnd, Trace, VersionTrace};

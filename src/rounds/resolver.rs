@@ -185,6 +185,8 @@ impl Rounds {
             Input::Local { local } => self.replace_local(local),
             Input::NetworkChanged => self.network_changed(),
             Input::Restore(restore) => self.restore(restore),
+            // Nothing is shared yet.
+            Input::Site(_) => {}
             Input::Shutdown => self.shutdown(),
         }
     }

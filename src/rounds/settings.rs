@@ -2,6 +2,8 @@
 
 use crate::rebinding::Rebinding;
 use hither_table::{FamilyOrder, FamilyPolicy};
+use hither_wire::name::Name;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The configuration of the core; the defaults are those of hither.toml(5).
@@ -45,8 +47,29 @@ pub struct Settings {
     pub mix_case: bool,
     /// How readers order both families of a name, and when one is withheld.
     pub families: FamilyPolicy,
+    /// What is shared with other hosts.
+    pub site: SiteSettings,
     /// Bounds of the work in progress and of the answer cache.
     pub limits: Limits,
+}
+
+/// What is shared with other hosts of the site; the defaults share nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteSettings {
+    /// Whether answers are shared at all.
+    pub is_on: bool,
+    /// Whether a client's question is asked of the site before upstreams are.
+    pub asks: bool,
+    /// How long such a question waits for the site.
+    pub wait: Duration,
+    /// The domains whose names are shared, with all names below them; empty: all public names.
+    pub domains: BTreeSet<Name>,
+}
+
+impl Default for SiteSettings {
+    fn default() -> Self {
+        Self { is_on: false, asks: false, wait: Duration::from_millis(2), domains: BTreeSet::new() }
+    }
 }
 
 impl Default for Settings {
@@ -71,6 +94,7 @@ impl Default for Settings {
             prefetch: true,
             mix_case: true,
             families: FamilyPolicy { order: FamilyOrder::Measured, withhold_above_us: None },
+            site: SiteSettings::default(),
             limits: Limits::default(),
         }
     }

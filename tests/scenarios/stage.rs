@@ -162,7 +162,7 @@ impl<'s> Stage<'s> {
                 Action::OrderResult { result, .. } => {
                     self.order_applied = Some(matches!(result, OrderResult::Applied { .. }))
                 }
-                Action::Resend { .. } | Action::Note(_) => {}
+                Action::Resend { .. } | Action::AskSite { .. } | Action::Note(_) => {}
             }
         }
         let names: Vec<(Name, u16)> = self.asked.keys().map(|(_, _, name, rtype)| (*name, *rtype)).collect();

@@ -278,6 +278,7 @@ mod tests {
                     Action::Resend { .. }
                     | Action::Close { .. }
                     | Action::Note(_)
+                    | Action::AskSite { .. }
                     | Action::OrderResult { .. } => {}
                 }
             }

@@ -112,7 +112,8 @@ impl World<'_> {
                 Action::OrderResult { result, .. } => {
                     self.oracle.order_result(matches!(result, OrderResult::Applied { .. }))
                 }
-                Action::Note(_) => {}
+                // No world of these has a site.
+                Action::Note(_) | Action::AskSite { .. } => {}
             }
         }
     }
