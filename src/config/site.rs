@@ -51,7 +51,7 @@ impl Default for Site {
 /// A Valkey or Redis server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Engine {
-    /// Where it listens.
+    /// The host and port, or the socket, at which it listens.
     pub address: EngineAddress,
     /// Whether it speaks TLS.
     pub tls: bool,

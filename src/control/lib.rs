@@ -24,8 +24,8 @@ pub use explain::{
 pub use paths::{CONTROL_SOCKET, SITE_SOCKET, SORTER_SOCKET, SYSTEM_SOCKETS, socket_paths};
 pub use probes::{AddressProbes, CertificateReport, Explain, Explained, ProbeReport};
 pub use site::{
-    OFFERS_MAX, OfferedAddress, OfferedLink, OfferedSet, OfferedSoa, SITE_VERSION, SiteMessage, SiteRefused,
-    SiteReply, SiteReport,
+    OFFERS_MAX, OfferedAddress, OfferedLink, OfferedSet, OfferedSoa, OfferedTimes, SITE_VERSION, SiteCounts,
+    SiteMessage, SiteRefused, SiteReply, SiteReport,
 };
 pub use sorter::{Order, OrderedAddress, SorterCounts, SorterMessage, SorterReply, VERSION, Verdict};
 pub use status::{FeedStatus, FileStatus, SorterStatus, Status, TlsStatus, UpstreamStatus};

@@ -47,14 +47,8 @@ pub struct OfferedSet {
     pub host: String,
     /// The upstreams that gave it, as that host names them.
     pub said_by: Vec<String>,
-    /// The earliest time at which an upstream can have been asked.
-    pub asked_ms: u64,
-    /// When the host had learned it.
-    pub learned_ms: u64,
-    /// When it expires.
-    pub expire_ms: u64,
-    /// The TTL with which the host published it, in seconds.
-    pub lifetime_s: u32,
+    /// When it was learned, and when it expires.
+    pub times: OfferedTimes,
     /// How many upstreams had answered.
     pub answered: u8,
     /// Why the set is disputed, as in [`hither_table::Agreement`].
@@ -69,11 +63,25 @@ pub struct OfferedSet {
     pub soa: Option<OfferedSoa>,
 }
 
+/// The times of an offered set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfferedTimes {
+    /// The earliest time at which an upstream can have been asked.
+    pub asked_ms: u64,
+    /// When the host had learned it.
+    pub learned_ms: u64,
+    /// When the set expires.
+    pub expire_ms: u64,
+    /// The TTL with which the host published it, in seconds.
+    pub lifetime_s: u32,
+}
+
 /// One address of an offered set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OfferedAddress {
-    /// The address.
+    /// The IPv4 or IPv6 address.
     pub address: IpAddr,
     /// The number of its chain.
     pub chain: u8,
@@ -89,7 +97,7 @@ pub struct OfferedAddress {
 pub struct OfferedLink {
     /// The name that the CNAME points to, in presentation form.
     pub target: String,
-    /// When it expires.
+    /// When the CNAME expires.
     pub expire_ms: u64,
 }
 
@@ -140,6 +148,15 @@ pub struct SiteReport {
     pub problem: Option<String>,
     /// The group of hosts whose round-trip times are hints.
     pub group: String,
+    /// What the companion has done.
+    #[serde(flatten)]
+    pub counts: SiteCounts,
+}
+
+/// What the companion has done since its start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SiteCounts {
     /// Sets written to the engine.
     pub written: u64,
     /// Sets that were not written: the queue was full, or the rate was reached.
@@ -154,7 +171,7 @@ pub struct SiteReport {
     pub found: u64,
     /// Entries that were refused, by reason.
     pub refused: SiteRefused,
-    /// Commands that failed.
+    /// Commands that the engine refused, or that failed.
     pub errors: u64,
     /// Connections to the engine that were lost or could not be made.
     pub reconnects: u64,

@@ -29,7 +29,8 @@
 //!             // The shell sends `octets`; a response comes in as `Input::Message` later.
 //!             Action::Send { .. } | Action::Resend { .. } => queries += 1,
 //!             Action::Reply { .. } => replies += 1,
-//!             Action::Close { .. } | Action::OrderResult { .. } | Action::AskSite { .. } | Action::Note(_) => {}
+//!             Action::Close { .. } | Action::OrderResult { .. } => {}
+//!             Action::AskSite { .. } | Action::Note(_) => {}
 //!         }
 //!     }
 //!     // This upstream never responds: the shell sleeps until the next deadline.
@@ -89,7 +90,7 @@ pub use hither_answers::Stored;
 pub use hither_table::Part;
 pub use ids::{AttemptId, ClientId, SenderId, Source, UpstreamId};
 pub use input::{Failure, Input, Order, OrderedAddress};
-pub use offer::{Offer, Site};
+pub use offer::{Offer, OfferTimes, Site};
 pub use provenance::{Standing, Within};
 pub use question::Question;
 pub use rebinding::Rebinding;

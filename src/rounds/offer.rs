@@ -14,15 +14,8 @@ pub struct Offer {
     pub host: Box<str>,
     /// The upstreams that gave it, as that host names them.
     pub said_by: Vec<Box<str>>,
-    /// The earliest time at which an upstream can have been asked. The set is as new as this, and perhaps
-    /// newer.
-    pub asked: Monotonic,
-    /// When the host had learned it. The set is as old as this, and perhaps older.
-    pub learned: Monotonic,
-    /// When the set expires, in milliseconds.
-    pub expire_ms: u64,
-    /// The TTL in seconds with which the host published it.
-    pub lifetime_s: u32,
+    /// When it was learned, and when it expires.
+    pub times: OfferTimes,
     /// How far the upstreams of that host agreed.
     pub agreement: Agreement,
     /// The denial, if there are no addresses.
@@ -33,6 +26,20 @@ pub struct Offer {
     pub chains: Vec<Chain>,
     /// The SOA record of a denial.
     pub soa: Option<Box<SoaRecord>>,
+}
+
+/// The times of an offer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OfferTimes {
+    /// The earliest time at which an upstream can have been asked. The set is as new as this, and perhaps
+    /// newer.
+    pub asked: Monotonic,
+    /// When the host had learned it. The set is as old as this, and perhaps older.
+    pub learned: Monotonic,
+    /// When the set expires, in milliseconds.
+    pub expire_ms: u64,
+    /// The TTL in seconds with which the host published it.
+    pub lifetime_s: u32,
 }
 
 /// An event of the site.
