@@ -185,7 +185,7 @@ pub struct SiteRefused {
     pub signature: u64,
     /// The clock of its host is off by more than its TTL.
     pub clock: u64,
-    /// It has expired.
+    /// Its remaining time is over.
     pub expired: u64,
     /// It is not newer than one that was seen before.
     pub replayed: u64,
