@@ -18,7 +18,7 @@ const LARGER: [(&str, &str, usize, &str); 16] = [
     ("src/rounds/attempt.rs", "Attempt", 20, "the core: one state machine, which the simulator drives"),
     ("src/rounds/resolver.rs", "Rounds", 16, "the core"),
     ("src/rounds/round.rs", "Round", 21, "the core"),
-    ("src/rounds/settings.rs", "Settings", 21, "the keys of [round], [cache], [limits] and [site] in hither.toml"),
+    ("src/rounds/settings.rs", "Settings", 21, "keys of [round], [cache], [limits], [site] in hither.toml"),
     ("src/rounds/shared.rs", "Shared", 18, "the core"),
     ("src/rounds/upstream.rs", "Upstream", 21, "the core"),
     ("tests/sim/oracle/known.rs", "Known", 17, "the oracle's model of the core's rounds on one question"),
