@@ -87,6 +87,43 @@ fn saved() {
     write("saved", 100, &file.finish().expect("memory"));
 }
 
+/// Messages of a site's channel: addresses of both families, with and without a chain and round-trip times,
+/// and denials with and without an SOA record. They have no signatures, which a fuzzer hardly guesses.
+fn entries() {
+    use hither_entries::{Content, Entry, Keys, Link, Seal, Soa, Times, encode_message};
+    use hither_table::{Address, Agreement, Family, Negative, Rtt};
+    let seal = Seal::new(Keys::new("h").expect("a prefix"), None);
+    let rdata = [&b"\x02ns\0\x04host\0"[..], &[1; 20]].concat();
+    for n in 0..16_u8 {
+        let family = if n % 2 == 1 { Family::Aaaa } else { Family::A };
+        let address = |end: u8| {
+            let octets = [end; 16];
+            let address = if n % 2 == 1 { octets.into() } else { [198, 18, n, end].into() };
+            Address { rtt: Rtt::Micros(u32::from(end)), ..Address::new(address, end % (1 + n / 8), 0) }
+        };
+        let soa = Soa { owner: "example".parse().expect("a name"), left_ms: 9_000, rdata: rdata.clone() };
+        let negative = if n % 8 == 4 { Negative::NoData } else { Negative::NxDomain };
+        let link = Link { target: "edge.example".parse().expect("a name"), left_ms: 100_000 };
+        let entry = Entry {
+            host: "alpha".into(),
+            group: if n % 3 == 0 { "rack".into() } else { "".into() },
+            times: Times { asked_ms: 99_000, learned_ms: 99_900, left_ms: 60_000, lifetime_s: 60 },
+            agreement: Agreement { answered: n, disputes: n % 8, dissenters: 0 },
+            said_by: vec!["quad9".into(); usize::from(n % 3)],
+            name: format!("h{n}.example").parse().expect("a name"),
+            family,
+            chains: [Vec::new(), vec![link]][..1 + usize::from(n / 8)].to_vec(),
+            content: match n % 8 {
+                4 | 5 => Content::Denial { negative, soa: (n % 2 == 0).then(|| Box::new(soa)) },
+                _ => Content::Addresses((1..=n % 4 + 1).map(address).collect()),
+            },
+        };
+        let (key, value) = seal.seal(&entry).expect("an entry");
+        let message = encode_message(&key, &value);
+        write("entries", usize::from(n), &[&[n, n * 7, n * 16][..], &message].concat());
+    }
+}
+
 /// Events of connections, three octets each: a race that is won, queries, and what ends them.
 fn connections() {
     let begin = [0, 0, 1, 0, 0, 2, 5, 0, 0, 6, 0, 255];
@@ -245,6 +282,7 @@ fn main() {
         r#"{"order":{"generation":1,"name":"a.example.","family":"a","set_version":1,"addresses":[]}}"#,
     ];
     saved();
+    entries();
     connections();
     doq();
     control.iter().enumerate().for_each(|(n, text)| write("control", n, text.as_bytes()));

@@ -22,14 +22,16 @@
 
 mod age;
 mod mark;
+pub mod octets;
 mod read;
 mod set;
 mod write;
 
 pub use age::{AGE_MARGIN, AGE_MAX, Age, Clocks, Unusable};
 pub use mark::{MARK_LEN, decode_mark, encode_mark};
+pub use octets::{CHAINS_MAX, CNAMES_MAX, Fault, Link};
 pub use read::{ReadError, Reader};
-pub use set::{CHAINS_MAX, CNAMES_MAX, Fault, Link, Set};
+pub use set::Set;
 pub use write::Writer;
 
 /// The first octets of the file.
