@@ -1,6 +1,8 @@
 //! Entries are read as they were written, only with the site's key, for their own name and site; and no entry
 //! lasts longer or is believed newer than it is.
 
+#[path = "entries/attacker.rs"]
+mod attacker;
 #[path = "entries/format.rs"]
 mod format;
 #[path = "entries/judging.rs"]
