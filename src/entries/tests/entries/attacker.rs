@@ -7,7 +7,8 @@
 
 use crate::{WALL_MS, addresses, name, seal_of};
 use hither_entries::{
-    Arrival, Clocks, Content, Entry, Judge, Judgement, Seal, Times, VALUE_MAX, decode_message, encode_message,
+    Arrival, Clocks, Content, Entry, Judge, Judgement, MARGIN_MS, Seal, Times, VALUE_MAX, decode_message,
+    encode_message,
 };
 use hither_table::{Address, Family};
 use std::collections::BTreeMap;
@@ -16,7 +17,8 @@ use std::net::{IpAddr, Ipv4Addr};
 const SECRET: &str = "what the attacker lacks";
 const NAMES: u64 = 12;
 /// The hosts, and by how much their clocks are ahead of the receiver's, in milliseconds.
-const HOSTS: [(&str, i64); 4] = [("alpha", 0), ("beta", 400), ("gamma", -700), ("delta", -25_000)];
+const HOSTS: [(&str, i64); 5] =
+    [("alpha", 0), ("beta", 400), ("gamma", -700), ("delta", -25_000), ("epsilon", 9_000)];
 const STEPS: u64 = 3_000;
 
 /// Random numbers from a seed (splitmix64).
@@ -39,6 +41,8 @@ impl Picks {
 #[derive(Clone, Copy)]
 struct Truth {
     name: u64,
+    /// By how much its host's clock is ahead beyond the margin.
+    ahead_ms: u64,
     asked_ms: u64,
     learned_ms: u64,
     end_ms: u64,
@@ -62,7 +66,14 @@ impl World {
         let left_ms = 5_000 + self.picks.below(60_000);
         let number = u32::try_from(self.truths.len()).expect("few");
         let end_ms = self.now_ms + left_ms;
-        self.truths.push(Truth { name: about, asked_ms, learned_ms: self.now_ms, end_ms });
+        let beyond_ms = u64::try_from(ahead_ms).unwrap_or(0).saturating_sub(u64::from(MARGIN_MS));
+        self.truths.push(Truth {
+            name: about,
+            ahead_ms: beyond_ms,
+            asked_ms,
+            learned_ms: self.now_ms,
+            end_ms,
+        });
         let by_its_clock = |ms: u64| (WALL_MS + ms).checked_add_signed(ahead_ms).expect("a time");
         let entry = Entry {
             host: host.into(),
@@ -108,7 +119,7 @@ impl World {
                     seal_of("other", Some(SECRET)),
                 ];
                 let (_, made) = self.picks.one(&seals).seal(&addresses()).expect("an entry");
-                value = made;
+                (key, value) = (b"{site}:a:www.example.".to_vec(), made);
             }
             // No longer signed: cut off, and marked so.
             _ => {
@@ -136,7 +147,8 @@ fn attack(seed: u64) -> (usize, usize) {
     let seal = seal_of("site", Some(SECRET));
     let mut judge = Judge::new("omega", "", [seed, !seed]);
     let mut world = World { picks: Picks(seed), now_ms: 0, truths: Vec::new(), written: Vec::new() };
-    let (mut newest, mut accepted, mut refused) = (BTreeMap::new(), 0, 0);
+    let (mut seen, mut published) = (BTreeMap::new(), BTreeMap::<u64, (u64, usize)>::new());
+    let (mut accepted, mut refused) = (0, 0);
     for _ in 0..STEPS {
         if world.written.is_empty() || world.picks.below(4) == 0 {
             world.learn(&seal);
@@ -158,17 +170,22 @@ fn attack(seed: u64) -> (usize, usize) {
         };
         accepted += 1;
         let (number, truth) = world.truth_of(&judged.entry);
-        assert!(
-            judged.expire_ms > world.now_ms && judged.expire_ms <= truth.end_ms,
-            "seed {seed}: it outlives"
-        );
-        assert!(judged.asked.as_ms() <= truth.asked_ms.max(1), "seed {seed}: it looks newer");
+        // Only a clock that is ahead can help an engine that delays, and by no more than that.
+        let end_ms = truth.end_ms + truth.ahead_ms;
+        assert!(judged.expire_ms > world.now_ms && judged.expire_ms <= end_ms, "seed {seed}: it outlives");
+        let asked_ms = truth.asked_ms.max(1) + truth.ahead_ms;
+        assert!(judged.asked.as_ms() <= asked_ms, "seed {seed}: it looks newer");
         assert!(judged.learned.as_ms() >= truth.learned_ms, "seed {seed}: what replaces it may be older");
-        // By the clocks of their hosts, which is all that a receiver knows; see below for true time.
         let learned_ms = judged.entry.times.learned_ms;
-        let before = newest.entry(truth.name).or_insert((learned_ms, number));
-        assert!(learned_ms >= before.0, "seed {seed}: it is older than one before");
-        *before = (learned_ms, number);
+        let before_ms = seen.entry(truth.name).or_insert(learned_ms);
+        assert!(learned_ms >= *before_ms, "seed {seed}: it is older than one before");
+        *before_ms = learned_ms;
+        // As the core publishes: only what was asked for after the last set was learned.
+        let (known_at, last) = published.entry(truth.name).or_default();
+        if truth.ahead_ms == 0 && judged.asked.as_ms() > *known_at {
+            assert!(number >= *last, "seed {seed}: an older answer replaces a newer one");
+            (*known_at, *last) = (judged.learned.as_ms(), number);
+        }
     }
     (accepted, refused)
 }
