@@ -107,6 +107,7 @@ fn the_table_stands_where_its_page_says() {
         ("FAMILIES", head::FAMILIES),
         ("STALE", head::STALE),
         ("RESTORED", head::RESTORED),
+        ("SITE", head::SITE),
         ("VERSION", head::VERSION),
         ("CHANGES", head::CHANGES),
         ("WAKING", head::WAKING),

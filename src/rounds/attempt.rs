@@ -133,9 +133,7 @@ pub(crate) fn send(shared: &mut Shared, plan: &Plan<'_>) -> Option<Attempt> {
             Composed { octets: query::padded(dns_id, plan, shared.faults), edns: false, with_cookie: false }
         }
     };
-    shared.next_attempt += 1;
-    let id = AttemptId(shared.next_attempt);
-    shared.attempts.insert(id, plan.round);
+    let id = shared.attempts.begin(plan.round);
     shared.count(Counter::Attempts);
     shared.actions.push_back(Action::Send {
         attempt: id,

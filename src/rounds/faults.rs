@@ -7,7 +7,8 @@
 
 use crate::input::Order;
 use crate::mutant::Mutant;
-use hither_table::{Address, FamilyDraft, Part, Parts};
+use crate::site::Ask;
+use hither_table::{Address, FamilyDraft, Monotonic, Part, Parts, Writer};
 
 /// The fault that is planted, if one is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -171,6 +172,54 @@ impl Faults {
     /// Whether a saved set replaces newer knowledge.
     pub fn may_restore_over_newer(self) -> bool {
         self.has(Mutant::RestoresOverWhatIsNewer)
+    }
+
+    /// Whether an offer is published although its question was answered later.
+    pub fn may_offer_over_newer(self) -> bool {
+        self.has(Mutant::OfferOverNewer)
+    }
+
+    /// Whether an offer is published although a round has asked upstreams.
+    pub fn may_offer_during_a_round(self) -> bool {
+        self.has(Mutant::OfferDuringARound)
+    }
+
+    /// Whether an offer lives longer than its upstreams allow.
+    pub fn may_outlive_its_ttl(self) -> bool {
+        self.has(Mutant::OfferOutlivesItsTtl)
+    }
+
+    /// Whether private addresses of an offer are published.
+    pub fn may_publish_private_offers(self) -> bool {
+        self.has(Mutant::PrivateOfferIsPublished)
+    }
+
+    /// Whether sets of the site stay when they are flushed.
+    pub fn may_keep_site_sets(self) -> bool {
+        self.has(Mutant::FlushSiteKeepsSets)
+    }
+
+    /// Whether an offer may bring back what was flushed.
+    pub fn may_forget_flushes(self) -> bool {
+        self.has(Mutant::FlushedNameComesBack)
+    }
+
+    /// How to ask the site, which the breaker has decided.
+    pub fn how_to_ask(self, decided: Ask, until: Monotonic) -> Ask {
+        if self.has(Mutant::AskIgnoresBreaker) { Ask::Before(until) } else { decided }
+    }
+
+    /// Until when a round with this deadline waits for the site.
+    pub fn end_of_site_wait(self, until: Monotonic, deadline: Monotonic) -> Monotonic {
+        if self.has(Mutant::AskWaitsForever) { deadline } else { until.min(deadline) }
+    }
+
+    /// A set of the site with its round.
+    pub fn spoil_site_round(self, mut set: FamilyDraft, writer: &mut Writer) -> FamilyDraft {
+        if self.has(Mutant::OfferLooksLikeAnOwnSet) {
+            set.round = writer.next_version();
+        }
+        set
     }
 
     /// The candidates for eviction that are left: the round of the fullest source, and the slowest.

@@ -72,11 +72,13 @@ pub mod reply;
 mod resolver;
 mod response;
 mod round;
+mod rounds_by_attempt;
 mod routes;
 mod saved_set;
 mod server;
 mod settings;
 mod shared;
+mod site;
 mod table_upkeep;
 mod tally;
 mod trace;
@@ -100,7 +102,10 @@ pub use routes::Routes;
 pub use saved_set::{Restore, Restored, SavedSet};
 pub use server::{Server, Transport};
 pub use settings::{Deny, Limits, Settings, SiteSettings};
+pub use site::SiteOrigin;
 pub use table_upkeep::Upkeep;
 pub use tally::Tally;
-pub use trace::{AttemptTrace, Cause, Earlier, Refusal, Refused, RoundEnd, Trace, VersionTrace};
+pub use trace::{
+    AttemptTrace, Cause, Earlier, Refusal, Refused, RoundEnd, SiteOutcome, SiteTrace, Trace, VersionTrace,
+};
 pub use upstream::UpstreamReport;

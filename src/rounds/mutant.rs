@@ -73,11 +73,20 @@ pub enum Mutant {
     VerdictsSurviveAChange,
     DenialsAreNoDispute,
     WithholdsBothFamilies,
+    OfferOverNewer,
+    OfferDuringARound,
+    OfferOutlivesItsTtl,
+    OfferLooksLikeAnOwnSet,
+    FlushSiteKeepsSets,
+    FlushedNameComesBack,
+    AskWaitsForever,
+    AskIgnoresBreaker,
+    PrivateOfferIsPublished,
 }
 
 impl Mutant {
     /// Every planted fault, for tests that try them all.
-    pub const ALL: [Mutant; 68] = [
+    pub const ALL: [Mutant; 77] = [
         Mutant::DuplicateReply,
         Mutant::LostFallback,
         Mutant::DeadlineOffByOne,
@@ -146,5 +155,14 @@ impl Mutant {
         Mutant::VerdictsSurviveAChange,
         Mutant::DenialsAreNoDispute,
         Mutant::WithholdsBothFamilies,
+        Mutant::OfferOverNewer,
+        Mutant::OfferDuringARound,
+        Mutant::OfferOutlivesItsTtl,
+        Mutant::OfferLooksLikeAnOwnSet,
+        Mutant::FlushSiteKeepsSets,
+        Mutant::FlushedNameComesBack,
+        Mutant::AskWaitsForever,
+        Mutant::AskIgnoresBreaker,
+        Mutant::PrivateOfferIsPublished,
     ];
 }

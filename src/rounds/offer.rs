@@ -1,5 +1,9 @@
 //! Offers: sets that another host of the site has learned, which the companion hands to the daemon.
 
+mod draft;
+
+pub(crate) use draft::Judge;
+
 use hither_table::{Address, Agreement, Chain, Family, Monotonic, Negative, SoaRecord};
 use hither_wire::name::Name;
 

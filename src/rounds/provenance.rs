@@ -98,7 +98,7 @@ pub(crate) fn put_in_place(addresses: &mut [Address], at: usize, parts: Parts) {
 }
 
 /// The rank of a measurement, as the sorter ranks them: unmeasured comes before unreachable.
-fn rank(rtt: Rtt) -> (u8, u32) {
+pub(crate) fn rank(rtt: Rtt) -> (u8, u32) {
     match rtt {
         Rtt::Micros(micros) => (0, micros),
         Rtt::Unmeasured => (1, 0),

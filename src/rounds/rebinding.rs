@@ -55,10 +55,15 @@ const UNREGISTERED: [&[u8]; 12] = [
 impl Rebinding {
     /// Whether a name in lower case is public, so that it may have public addresses only.
     pub(crate) fn is_public(&self, name: &Name, routes: &Routes) -> bool {
+        self.protect && self.has_owner(name, routes)
+    }
+
+    /// Whether a name in lower case is one that somebody can own, and that neither belongs to the network
+    /// nor may have private addresses.
+    pub(crate) fn has_owner(&self, name: &Name, routes: &Routes) -> bool {
         // Upstreams of the root are for every name, and make no name private.
         let has_upstreams = || routes.domain(name).is_some_and(|domain| !domain.is_root());
-        self.protect
-            && name.label_count() > 1
+        name.label_count() > 1
             && name
                 .labels()
                 .last()

@@ -10,6 +10,7 @@ mod invariants;
 mod live_rounds;
 mod memory_pool;
 mod network_change;
+mod offers;
 mod reload;
 mod restore;
 mod review;
@@ -34,10 +35,12 @@ use crate::resolver::memory_pool::MemoryPool;
 use crate::resolver::restore::{FromBefore, Restoring};
 use crate::resolver::review::Review;
 use crate::round::Round;
+use crate::rounds_by_attempt::RoundsByAttempt;
 use crate::routes::{Groups, Routes};
 use crate::server::Server;
 use crate::settings::Settings;
 use crate::shared::Shared;
+use crate::site::SiteState;
 use crate::table_upkeep::Upkeep;
 use crate::trace::{Refused, Trace, Traces};
 use crate::upstream::{Upstream, UpstreamReport};
@@ -91,12 +94,13 @@ impl Rounds {
     pub fn new(
         settings: Settings,
         routes: Routes,
-        writer: Writer,
+        mut writer: Writer,
         mut random: Box<dyn FnMut() -> u64>,
     ) -> Self {
         let (capacity, seed) = (settings.limits.answers, random());
         let traces = Traces::new(seed, writer.last_version());
         writer.set_families(settings.families);
+        let site = SiteState::new(&mut writer, settings.site.is_on, seed);
         let shared = Shared {
             now: Monotonic(0),
             settings,
@@ -110,9 +114,9 @@ impl Rounds {
             actions: VecDeque::new(),
             random,
             traces,
-            attempts: Ascending::new(),
+            attempts: RoundsByAttempt::new(),
             clients: Waiting::default(),
-            next_attempt: 0,
+            site,
             scratch: Box::new(Snapshot::new()),
             plain: Vec::new(),
             faults: Faults::default(),
@@ -185,8 +189,7 @@ impl Rounds {
             Input::Local { local } => self.replace_local(local),
             Input::NetworkChanged => self.network_changed(),
             Input::Restore(restore) => self.restore(restore),
-            // Nothing is shared yet.
-            Input::Site(_) => {}
+            Input::Site(site) => self.site(site),
             Input::Shutdown => self.shutdown(),
         }
     }

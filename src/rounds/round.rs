@@ -1,6 +1,7 @@
 //! A round: all the work on one question, from its first query to its end.
 //!
-//! The phases are racing, then denied or completing. A phase has only the data that is valid in it.
+//! The phases are asking the site, where that is wanted, and racing, then denied or completing. A phase has
+//! only the data that is valid in it.
 //! Each event ends in [`Round::conclude`], the only function that decides whether a weak answer is
 //! accepted or the round ends.
 
@@ -19,6 +20,7 @@ mod learning;
 mod messages;
 mod negative_grace;
 mod replies;
+mod site_wait;
 mod tcp_confirmation;
 
 use crate::agreement::Heard;
@@ -28,6 +30,7 @@ use crate::question::Question;
 use crate::round::deadlines::Deadline;
 use crate::settings::DOWN_DEADLINE;
 use crate::shared::Shared;
+use crate::site::Ask;
 use crate::trace::Trace;
 use crate::weak_answer::{DanglingCname, Held};
 use hither_table::{Address, Chain, FamilyDraft, Monotonic};
@@ -42,6 +45,11 @@ const ITEMS_MAX: usize = 16;
 /// The phase of a round.
 #[derive(Debug)]
 pub(crate) enum Phase {
+    /// The site is asked first: the round has sent nothing, and no client has a reply, except stale data.
+    AsksSite {
+        /// When the round asks upstreams, unless the site has answered.
+        until: Monotonic,
+    },
     /// The round has no answer yet. No client has a reply, except stale data.
     Racing {
         /// A weak answer that waits for a second upstream.
@@ -122,18 +130,21 @@ pub(crate) struct Start {
     pub deadline: Monotonic,
     /// Whether the cache has stale data for the clients.
     pub stale: bool,
+    /// How the site is asked.
+    pub ask: Ask,
 }
 
 impl Round {
     /// Whether the round has not answered yet.
     pub fn is_racing(&self) -> bool {
-        matches!(self.phase, Phase::Racing { .. })
+        matches!(self.phase, Phase::AsksSite { .. } | Phase::Racing { .. })
     }
 
-    /// Begins a round and sends its first wave. `reused`: memory of an ended round.
+    /// Begins a round and sends its first wave, unless the site is asked first. `reused`: memory of an
+    /// ended round.
     pub fn start(shared: &mut Shared, start: Start, mut reused: Option<Box<Self>>) -> Box<Self> {
         let now = shared.now;
-        let Start { question, clients, deadline, stale } = start;
+        let Start { question, clients, deadline, stale, ask } = start;
         let id = shared.writer.next_version();
         for client in &clients {
             shared.clients.insert(*client, id);
@@ -150,6 +161,7 @@ impl Round {
                 question: Rc::clone(&question),
                 started: now,
                 ended: None,
+                site: None,
                 attempts: traced,
             },
             lists,
@@ -179,8 +191,7 @@ impl Round {
             }
             None => Box::new(begun),
         };
-        let first = shared.settings.first;
-        round.ask_all(shared, first);
+        round.begin_to_ask(shared, ask);
         round
     }
 
@@ -193,6 +204,9 @@ impl Round {
         self.accept_overdue_denials(shared);
         if self.is_due(now, Deadline::StaleReply) {
             self.serve_stale(shared);
+        }
+        if self.is_due(now, Deadline::SiteWait) {
+            self.give_up_on_site(shared);
         }
         if self.is_due(now, Deadline::AllDown) {
             self.down_check_at = None;
@@ -226,6 +240,7 @@ impl Round {
                 asked.filter_map(|id| shared.upstreams.get(usize::from(id.0))).any(|u| u.is_trusted(now));
             let hopeless = self.is_hopeless(shared);
             match &mut self.phase {
+                Phase::AsksSite { .. } => return None,
                 Phase::Completing { set } => {
                     let over = is_due || now.as_ms() >= set.expire_ms;
                     return if idle { Some(end_if_idle) } else { over.then_some(End::Partial) };

@@ -133,6 +133,11 @@ impl Bounds {
         ttl_s.max(self.least_s).min(self.most_s)
     }
 
+    /// The TTL of data that another host has learned, which is never lengthened.
+    pub fn shared(self, ttl_s: u32) -> u32 {
+        ttl_s.min(self.most_s)
+    }
+
     /// The TTL of a denial within the bounds.
     pub fn denial(self, ttl_s: u32) -> u32 {
         ttl_s.min(self.negative_s)

@@ -5,13 +5,16 @@ mod local_names;
 mod private_addresses;
 mod publish;
 
+pub(crate) use publish::Published;
+
 use crate::action::Action;
-use crate::ascending::Ascending;
 use crate::faults::Faults;
-use crate::ids::{AttemptId, ClientId, UpstreamId};
+use crate::ids::{ClientId, UpstreamId};
 use crate::reply::Answer;
+use crate::rounds_by_attempt::RoundsByAttempt;
 use crate::routes::Groups;
 use crate::settings::Settings;
+use crate::site::SiteState;
 use crate::trace::{Cause, Traces};
 use crate::upstream::Upstream;
 use crate::waiting_clients::Waiting;
@@ -40,9 +43,10 @@ pub(crate) struct Shared {
     pub random: Box<dyn FnMut() -> u64>,
     pub traces: Traces,
     /// The round of each outstanding attempt.
-    pub attempts: Ascending<AttemptId, u64>,
+    pub attempts: RoundsByAttempt,
     pub clients: Waiting,
-    pub next_attempt: u64,
+    /// The other hosts of the site, as far as they have told anything.
+    pub site: SiteState,
     pub scratch: Box<Snapshot>,
     /// Memory for a message in another letter case.
     pub plain: Vec<u8>,
@@ -57,6 +61,9 @@ impl Shared {
     /// Notes that both sets of a name were removed from the table.
     pub fn note_removed(&mut self, name: &Name, cause: Cause) {
         for family in [Family::A, Family::Aaaa] {
+            if !self.faults.may_forget_flushes() {
+                self.site.note_own(name, family, self.now);
+            }
             self.traces.versions.note_removal(name, family, cause, self.now);
         }
     }

@@ -120,6 +120,52 @@ pub struct RoundEnd {
     pub how: &'static str,
 }
 
+/// A question that a round put to the site before it asked upstreams.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SiteTrace {
+    /// When it was asked.
+    pub asked: Monotonic,
+    /// When the round stopped to wait; `None` while it waits.
+    pub ended: Option<Monotonic>,
+    /// What came of it.
+    pub outcome: SiteOutcome,
+}
+
+/// What came of a question to the site.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SiteOutcome {
+    /// The round waits for the answer.
+    Waiting,
+    /// A set of the site was published: it answered the clients, and no upstream was asked.
+    Answer {
+        /// The version of the set.
+        version: u64,
+    },
+    /// The site knows nothing of the question, or cannot be asked any more.
+    Nothing,
+    /// What the site knows was refused.
+    Refused,
+    /// The site did not answer in time.
+    Unanswered,
+    /// The round ended before the answer.
+    NotAwaited,
+}
+
+impl SiteOutcome {
+    /// The outcome as one word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Answer { .. } => "answer",
+            Self::Nothing => "nothing",
+            Self::Refused => "refused",
+            Self::Unanswered => "unanswered",
+            Self::NotAwaited => "not_awaited",
+        }
+    }
+}
+
 /// The trace of one round.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Trace {
@@ -131,6 +177,8 @@ pub struct Trace {
     pub started: Monotonic,
     /// The end of the round; `None` while it is live.
     pub ended: Option<RoundEnd>,
+    /// The question to the site, if the round has waited for its answer.
+    pub site: Option<SiteTrace>,
     /// The attempts of the round in the order of sending.
     pub attempts: Vec<AttemptTrace>,
 }
@@ -235,7 +283,7 @@ mod tests {
         let name = "a.test".parse().expect("a name");
         let rtype = hither_wire::codes::Rtype::A;
         let question = Rc::new(Question { name, rtype, dnssec_ok: false, checking_disabled: false });
-        Trace { round, question, started: Monotonic(1), ended: None, attempts: vec![attempt] }
+        Trace { round, question, started: Monotonic(1), ended: None, site: None, attempts: vec![attempt] }
     }
 
     #[test]

@@ -64,13 +64,19 @@ impl Writer {
         set(&self.words()[head::RESTORED], round);
     }
 
+    /// Publishes the first of the rounds of the sets that other hosts of the site have learned.
+    pub fn set_site_rounds(&self, first: u64) {
+        set(&self.words()[head::SITE], first);
+    }
+
     /// Copies the counters, the DNS address, the clock offset, the policy for families, the time for stale
-    /// addresses and the round of restored sets of the predecessor, but not its owner and network.
+    /// addresses, and the rounds of restored sets and of sets of the site from the predecessor, but not its
+    /// owner and network.
     pub(crate) fn announce_like(&self, before: &Writer) {
         let (words, from) = (self.words(), before.words());
         let counters = head::COUNTERS..head::COUNTERS + crate::counters::COUNT;
         let dns = head::DNS..head::DNS + 3;
-        let single = [head::CLOCK_OFFSET, head::FAMILIES, head::STALE, head::RESTORED];
+        let single = [head::CLOCK_OFFSET, head::FAMILIES, head::STALE, head::RESTORED, head::SITE];
         for at in dns.chain(single).chain(counters) {
             set(&words[at], peek(&from[at]));
         }

@@ -118,6 +118,20 @@ counters! {
     FeedRefreshes = "feed_refreshes",
     /// Messages that the dnstap collector did not get: it was away or slow (`log.dnstap`).
     DnstapDropped = "dnstap_dropped",
+    /// Sets that other hosts of the site offered.
+    SiteOffers = "site_offers",
+    /// Of these, sets that were published.
+    SitePublished = "site_published",
+    /// Of these, sets that were refused: malformed, expired, not newer than what is known, or not wanted.
+    SiteRefused = "site_refused",
+    /// Questions that the site was asked.
+    SiteAsks = "site_asks",
+    /// Of these, questions that the site answered in time, with a set or with nothing.
+    SiteAnswers = "site_answers",
+    /// Of these, questions that the site did not answer in time.
+    SiteUnanswered = "site_unanswered",
+    /// Hits whose data another host of the site has learned.
+    SiteHits = "site_hits",
 }
 
 /// The values of all counters.

@@ -10,8 +10,8 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"HITHER\x01\n");
 /// The major version in the upper half, the minor version in the lower half. A reader needs the
 /// same major version. Since 1.1 there is [`head::NETWORK`]; since 1.2 [`crate::Address::TRUSTED`]
 /// and [`crate::Negative::Withheld`]; since 1.3 [`head::STALE`], [`crate::Agreement`], and sources and
-/// verdict of each [`crate::Address`]; since 1.4 [`head::METRICS`].
-pub const ABI: u64 = 1 << 32 | 4;
+/// verdict of each [`crate::Address`]; since 1.4 [`head::METRICS`]; since 1.5 [`head::SITE`].
+pub const ABI: u64 = 1 << 32 | 5;
 /// Has another value when it is read on a machine of the other byte order.
 pub const ENDIAN: u64 = 0x0102_0304_0506_0708;
 /// Words of a cache line.
@@ -39,6 +39,8 @@ pub const ADDRESSES_MAX: usize = 255;
 /// How far a reader's [`head::CLOCK_OFFSET`] may differ from the writer's. Beyond that the reader
 /// is in another time namespace.
 pub const CLOCK_SLACK_MS: u64 = 2000;
+/// Rounds of the sets that other hosts of the site have learned: one for each hash of a host's name.
+pub const SITE_ROUNDS: u64 = 1 << 16;
 /// All versions are below this, since JSON readers keep integers up to 2^53 exact.
 pub const VERSION_MAX: u64 = 1 << 53;
 
@@ -101,6 +103,9 @@ pub mod head {
         /// The round of the sets that were restored after a boot: no client has asked for these since.
         /// 0: none was restored.
         RESTORED = 21;
+        /// The first of the [`super::SITE_ROUNDS`] rounds that sets of other hosts of the site have. 0: there
+        /// are no such sets, as always before ABI 1.5.
+        SITE = 22;
         /// The last version published.
         VERSION = 24;
         /// The number of changes; its lower half is a futex.

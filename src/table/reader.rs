@@ -239,6 +239,20 @@ impl Reader {
         self.peek(head::RESTORED)
     }
 
+    /// The first of the [`layout::SITE_ROUNDS`] rounds of the sets that other hosts of the site have learned;
+    /// 0 if there are no such sets.
+    #[must_use]
+    pub fn site_rounds(&self) -> u64 {
+        self.peek(head::SITE)
+    }
+
+    /// Whether a set with this round was learned by another host of the site.
+    #[must_use]
+    pub fn is_of_site(&self, round: u64) -> bool {
+        let first = self.site_rounds();
+        first != 0 && round.wrapping_sub(first) < layout::SITE_ROUNDS
+    }
+
     /// Whether the answers are valid in this thread's network namespace, or the table does not name
     /// a namespace. Makes a system call. A thread that cannot find out its namespace gets `false`.
     #[cfg(not(loom))]

@@ -223,6 +223,17 @@ impl Writer {
         fits
     }
 
+    /// Takes a block of versions for the rounds of sets that other hosts of the site have learned, and
+    /// announces it. Returns the first of its [`layout::SITE_ROUNDS`] versions. Versions that are given out
+    /// afterwards are above the block. `None` if no block is left below the greatest version.
+    pub fn begin_site_rounds(&mut self) -> Option<u64> {
+        let first = self.version + 1;
+        self.begin_above(self.version + layout::SITE_ROUNDS).then(|| {
+            self.set_site_rounds(first);
+            first
+        })
+    }
+
     /// The last version that was given out.
     #[must_use]
     pub fn last_version(&self) -> u64 {

@@ -206,6 +206,16 @@ metrics! {
         "Changes of the network, including resumption after sleep.";
     DNSTAP_DROPPED: Counter "hither_dnstap_dropped" []
         "Messages that the dnstap collector did not get: it was away or slow.";
+    SITE_OFFERS: Counter "hither_site_offers" []
+        "Sets that other hosts of the site offered.";
+    SITE_JUDGED: Counter "hither_site_judged" ["outcome"]
+        "Offered sets by what was done with them.";
+    SITE_ASKS: Counter "hither_site_asks" []
+        "Questions that the site was asked.";
+    SITE_ANSWERED: Counter "hither_site_answered" ["outcome"]
+        "Questions that the site was asked, by whether it answered in time.";
+    SITE_HITS: Counter "hither_site_hits" []
+        "Hits whose data another host of the site has learned.";
 }
 
 /// The metric of a counter, and the values of its labels.
@@ -255,5 +265,12 @@ pub(super) fn place(counter: Counter) -> (&'static Metric, &'static [&'static st
         Counter::FeedGaps => (&FEED_RECORDS, &["gap"]),
         Counter::FeedRefreshes => (&FEED_REFRESHES, &[]),
         Counter::DnstapDropped => (&DNSTAP_DROPPED, &[]),
+        Counter::SiteOffers => (&SITE_OFFERS, &[]),
+        Counter::SitePublished => (&SITE_JUDGED, &["published"]),
+        Counter::SiteRefused => (&SITE_JUDGED, &["refused"]),
+        Counter::SiteAsks => (&SITE_ASKS, &[]),
+        Counter::SiteAnswers => (&SITE_ANSWERED, &["answered"]),
+        Counter::SiteUnanswered => (&SITE_ANSWERED, &["unanswered"]),
+        Counter::SiteHits => (&SITE_HITS, &[]),
     }
 }

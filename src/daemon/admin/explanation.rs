@@ -62,6 +62,7 @@ fn source(known: &Explained<'_>, question: &Question) -> Option<(SourceKind, Opt
         Answer::Record { .. } => match known.origin {
             Origin::Round => (SourceKind::Cache, round()),
             Origin::Restored => (SourceKind::Restored, None),
+            Origin::Site => (SourceKind::Cache, Some("another host of the site".to_owned())),
             Origin::TakenOver => {
                 (SourceKind::Cache, Some("a round of the daemon before this one".to_owned()))
             }

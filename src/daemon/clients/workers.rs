@@ -22,7 +22,7 @@ use std::thread::JoinHandle;
 use thread::{Start, WAKER, Worker};
 
 /// The counters of a worker.
-const COUNTED: [Counter; 9] = [
+const COUNTED: [Counter; 10] = [
     Counter::Queries,
     Counter::Replies,
     Counter::Hits,
@@ -32,6 +32,7 @@ const COUNTED: [Counter; 9] = [
     Counter::RateLimited,
     Counter::FamiliesWithheld,
     Counter::RestoredHits,
+    Counter::SiteHits,
 ];
 type Counts = [u64; COUNTED.len()];
 

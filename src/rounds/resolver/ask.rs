@@ -5,8 +5,9 @@ use crate::ids::ClientId;
 use crate::question::Question;
 use crate::reply::{Answer, ede};
 use crate::resolver::Rounds;
-use crate::round::{Phase, Round, Start};
+use crate::round::{Round, Start};
 use crate::settings::{DOWN_DEADLINE, DOWN_TRIAL};
+use crate::site::Ask;
 use hither_local::{LocalAnswer, Reason};
 use hither_table::{AnswerSource, Counter, FamilyView, Key};
 use hither_wire::codes::Rcode;
@@ -29,6 +30,7 @@ impl Rounds {
             let source =
                 if self.is_from_before(&answer) { AnswerSource::Restored } else { AnswerSource::Hit };
             self.shared.counters.add(Counter::RestoredHits, u64::from(source == AnswerSource::Restored));
+            self.shared.counters.add(Counter::SiteHits, u64::from(self.is_from_site(&answer)));
             self.shared.reply_from(source, client, answer);
             if failed {
                 self.retry_while_down(&coalesced);
@@ -149,7 +151,7 @@ impl Rounds {
         let now = self.shared.now;
         let Some(round) = self.rounds.get_mut(&id) else { return self.shed(client) };
         let question = Rc::clone(&round.question);
-        if !matches!(round.phase, Phase::Racing { .. }) {
+        if !round.is_racing() {
             self.supersede(id);
             let stale = self.shared.stale(&question).is_some();
             let clients = self.pool.client(client);
@@ -185,7 +187,8 @@ impl Rounds {
             time_limit = time_limit.min(DOWN_DEADLINE);
         }
         let deadline = now.plus(time_limit);
-        self.start_round(Start { question, clients, deadline, stale });
+        let ask = if clients.is_empty() { Ask::No } else { self.how_to_ask_site(&question) };
+        self.start_round(Start { question, clients, deadline, stale, ask });
     }
 
     pub(crate) fn start_round(&mut self, start: Start) {

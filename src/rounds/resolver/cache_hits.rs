@@ -8,6 +8,7 @@ use crate::resolver::restore::FromBefore;
 use crate::resolver::review::Change;
 use crate::withheld::withheld;
 use hither_answers::{Asked, Reader as AnswerReader, Stored};
+use hither_table::layout::{SITE_ROUNDS, VERSION_MAX};
 use hither_table::{
     Counter, Family, FamilyPolicy, Key, Monotonic, Place, Reader, Snapshot, Uses, WorkerSlot, WorkerSlots,
 };
@@ -33,6 +34,8 @@ pub struct Hit {
     pub is_withheld: bool,
     /// Whether the data was restored from before the last boot, and not renewed since.
     pub is_restored: bool,
+    /// Whether another host of the site has learned the data.
+    pub is_from_site: bool,
 }
 
 /// The cache as a worker thread uses it, without the core.
@@ -45,8 +48,7 @@ pub struct Hits {
     changes: Vec<Change>,
     prefetch: bool,
     families: FamilyPolicy,
-    /// The round of restored sets; 0 if there are none.
-    restored: u64,
+    foreign: Foreign,
     slots: WorkerSlots,
     scratch: Box<Snapshot>,
 }
@@ -80,7 +82,7 @@ impl Hits {
     }
 
     fn of_table(&self, family: Family) -> OfTable {
-        OfTable { family, policy: self.families, restored: self.restored, faults: Faults::default() }
+        OfTable { family, policy: self.families, foreign: self.foreign, faults: Faults::default() }
     }
 
     /// The slot of the n-th worker in the metrics of the table.
@@ -99,9 +101,32 @@ fn family(query: &Query<'_>) -> Option<Family> {
 struct OfTable {
     family: Family,
     policy: FamilyPolicy,
-    /// The round of restored sets; 0 if there are none.
-    restored: u64,
+    foreign: Foreign,
     faults: Faults,
+}
+
+/// The rounds of sets that no round of this process has gathered. A place without such sets is beyond
+/// [`VERSION_MAX`], so that no round is there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Foreign {
+    /// The round of restored sets.
+    restored: u64,
+    /// The first round of the sets of the site.
+    site: u64,
+}
+
+impl Foreign {
+    /// 0: there are no such sets.
+    fn of(restored: u64, site: u64) -> Foreign {
+        let place = |round| if round == 0 { VERSION_MAX } else { round };
+        Foreign { restored: place(restored), site: place(site) }
+    }
+
+    /// Whether a set of this round was restored, and whether it came from the site.
+    #[inline]
+    fn has(self, round: u64) -> (bool, bool) {
+        (round == self.restored, round.wrapping_sub(self.site) < SITE_ROUNDS)
+    }
 }
 
 impl OfTable {
@@ -120,8 +145,8 @@ impl OfTable {
             true => reply::filtered(query, buffer),
             false => reply::record(now, query, &view, None, buffer),
         };
-        let is_restored = self.restored != 0 && view.round() == self.restored;
-        Some(Hit { len, is_ending: view.is_ending(now), is_withheld, is_restored })
+        let (is_restored, is_from_site) = self.foreign.has(view.round());
+        Some(Hit { len, is_ending: view.is_ending(now), is_withheld, is_restored, is_from_site })
     }
 }
 
@@ -222,18 +247,19 @@ impl Rounds {
             self.shared.counters.add(Counter::Hits, 1);
             self.shared.counters.add(Counter::FamiliesWithheld, u64::from(hit.is_withheld));
             self.shared.counters.add(Counter::RestoredHits, u64::from(hit.is_restored));
+            self.shared.counters.add(Counter::SiteHits, u64::from(hit.is_from_site));
         }
         hit.len
     }
 
     fn of_table(&self, family: Family) -> OfTable {
         let (policy, faults) = (self.shared.settings.families, self.shared.faults);
-        OfTable { family, policy, restored: self.restored_round(), faults }
+        OfTable { family, policy, foreign: self.foreign(), faults }
     }
 
-    /// The round of restored sets; 0 if there are none.
-    fn restored_round(&self) -> u64 {
-        self.restored.as_ref().map_or(0, FromBefore::round)
+    #[inline]
+    fn foreign(&self) -> Foreign {
+        Foreign::of(self.restored.as_ref().map_or(0, FromBefore::round), self.shared.site.first_round())
     }
 
     /// Notes a cached entry that was used when less than a fifth of its lifetime was left.
@@ -254,7 +280,7 @@ impl Rounds {
             changes: self.changes().cloned().collect(),
             prefetch: self.shared.settings.prefetch,
             families: self.shared.settings.families,
-            restored: self.restored_round(),
+            foreign: self.foreign(),
             slots: self.shared.writer.worker_slots(),
             scratch: Box::new(Snapshot::new()),
         }

@@ -53,7 +53,13 @@ impl Rounds {
     /// Whether the limits allow one more round with its first attempts.
     pub(crate) fn has_capacity(&self) -> bool {
         let (limits, first) = (&self.shared.settings.limits, self.shared.settings.first.max(1));
-        self.rounds.len() < limits.rounds && self.shared.attempts.len() + first <= limits.attempts.max(first)
+        self.rounds.len() < limits.rounds && self.attempts_in_view() + first <= limits.attempts.max(first)
+    }
+
+    /// The outstanding attempts, and those of the rounds that wait for the site.
+    fn attempts_in_view(&self) -> usize {
+        let first = self.shared.settings.first.max(1);
+        self.shared.attempts.len() + first.saturating_mul(self.shared.site.waiting)
     }
 
     /// Ends rounds until the limits allow a new round of `source` with all first attempts, or at least
@@ -73,7 +79,7 @@ impl Rounds {
             }
         }
         let limits = &self.shared.settings.limits;
-        self.rounds.len() < limits.rounds && self.shared.attempts.len() < limits.attempts
+        self.rounds.len() < limits.rounds && self.attempts_in_view() < limits.attempts
     }
 
     /// The racing round to evict for one of `source`.

@@ -6,6 +6,7 @@ use crate::question::Question;
 use crate::reply::Answer;
 use crate::resolver::Rounds;
 use crate::server::Server;
+use crate::site::SiteOrigin;
 use crate::trace::{Cause, Earlier, Trace, VersionTrace};
 use hither_table::{Family, FamilyDraft, Key, Monotonic};
 
@@ -16,6 +17,8 @@ pub enum Origin {
     Round,
     /// It was restored from the saved cache.
     Restored,
+    /// Another host of the site has learned it.
+    Site,
     /// A daemon before this one gathered it, and its table was taken over.
     TakenOver,
 }
@@ -30,6 +33,8 @@ pub struct Explained<'t> {
     pub set: Option<FamilyDraft>,
     /// Where that set comes from.
     pub origin: Origin,
+    /// Which host of the site has learned that set, if it came from the site.
+    pub site: Option<SiteOrigin>,
     /// Why each address of the set stands where it stands.
     pub standings: Vec<Standing>,
     /// The kept versions, the oldest first.
@@ -72,6 +77,8 @@ impl Rounds {
             let is_restored = self.restored.as_ref().is_some_and(|before| before.is_of(set.round));
             if is_restored {
                 origin = Origin::Restored;
+            } else if self.shared.site.has_round(set.round) {
+                origin = Origin::Site;
             } else if self.shared.traces.versions.is_from_before(set.round) {
                 origin = Origin::TakenOver;
             }
@@ -87,8 +94,9 @@ impl Rounds {
             set.as_ref().map(|set| standings(&set.addresses, &set.agreement, set.sorted)).unwrap_or_default();
         let (due, upstreams) =
             (self.due(question, set.as_ref()), self.numbered_upstreams(set.as_ref(), origin));
+        let site = self.site_origin(question);
         let trace = self.trace(question);
-        Some(Explained { answer, set, origin, standings, versions, earlier, trace, upstreams, due })
+        Some(Explained { answer, set, origin, site, standings, versions, earlier, trace, upstreams, due })
     }
 
     fn due(&self, question: &Question, set: Option<&FamilyDraft>) -> Due {

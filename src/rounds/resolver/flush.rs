@@ -12,6 +12,10 @@ impl Rounds {
             None => {
                 self.shared.writer.flush_all();
                 self.shared.traces.versions.note_flush(self.shared.now);
+                let now = self.shared.now;
+                if !self.shared.faults.may_forget_flushes() {
+                    self.shared.site.raise_floor(now);
+                }
                 self.shared.answers.forget_failures();
                 self.review_answers();
                 self.stop_restore("everything was flushed");

@@ -21,8 +21,7 @@ impl Rounds {
         }
         let timers: BTreeSet<_> = self.rounds.values().map(|r| (r.timer, r.id)).collect();
         assert_eq!(timers, self.timers, "every round has its one timer");
-        let answered: BTreeSet<_> =
-            self.rounds.values().filter(|r| !matches!(r.phase, Phase::Racing { .. })).map(|r| r.id).collect();
+        let answered: BTreeSet<_> = self.rounds.values().filter(|r| !r.is_racing()).map(|r| r.id).collect();
         assert_eq!(answered, self.answered, "answered rounds are known as such");
         let racing: BTreeSet<_> =
             self.rounds.values().filter(|r| r.is_racing()).map(|r| (r.source, r.id)).collect();
@@ -41,6 +40,8 @@ impl Rounds {
         assert_eq!(clients, self.shared.clients.len(), "a client waits for a round that has ended");
         self.shared.clients.check();
         assert!(self.rounds.len() <= self.shared.settings.limits.rounds.max(1), "more rounds than allowed");
+        let waiting = self.rounds.values().filter(|round| round.asks_site()).count();
+        assert_eq!(waiting, self.shared.site.waiting, "rounds that wait for the site are counted");
         for round in self.rounds.values() {
             self.check_round(round);
         }
@@ -65,6 +66,10 @@ impl Rounds {
             assert_eq!(self.shared.clients.get(client), Some(&round.id), "a client waits for one round");
         }
         match &round.phase {
+            Phase::AsksSite { .. } => {
+                assert!(round.attempts.is_empty() && round.has_sent_nothing, "a round waits and has asked");
+                assert!(round.unasked.is_empty() && round.next_wave_at.is_none(), "a wave before its time");
+            }
             Phase::Racing { .. } => assert!(!round.attempts.is_empty(), "a round races without an attempt"),
             Phase::Denied { .. } => {
                 assert!(round.clients.is_empty(), "an answered round keeps clients waiting")

@@ -66,7 +66,7 @@ impl Rounds {
         round.timer = round.wake();
         self.timers.insert((round.timer, round.id));
         match round.phase {
-            Phase::Racing { .. } => {
+            Phase::AsksSite { .. } | Phase::Racing { .. } => {
                 let most = self.shared.settings.limits.rounds;
                 self.racing.enter(round.id, round.source, round.trace.started, most);
             }
@@ -81,7 +81,9 @@ impl Rounds {
     fn unindex(&mut self, round: &Round) {
         self.timers.remove(&(round.timer, round.id));
         match round.phase {
-            Phase::Racing { .. } => self.racing.leave(round.id, round.source, None),
+            Phase::AsksSite { .. } | Phase::Racing { .. } => {
+                self.racing.leave(round.id, round.source, None);
+            }
             Phase::Denied { .. } | Phase::Completing { .. } => {
                 self.answered.remove(&round.id);
             }

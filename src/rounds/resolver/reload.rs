@@ -17,6 +17,7 @@ impl Rounds {
         self.shared.answers.resize(settings.limits.answers);
         self.shared.writer.set_families(settings.families);
         let before = std::mem::replace(&mut self.shared.settings, settings).rebinding;
+        self.follow_site_settings();
         let affected = self.void_where_exposure_changed(before, &routes);
         if self.shared.groups.routes.leads_as(&routes) {
             self.shared.groups.routes.own = routes.own;

@@ -115,7 +115,7 @@ impl Rounds {
             Restore::Void => {
                 self.stop_restore("the clock was set");
                 if let Some(FromBefore { round, .. }) = self.restored.take() {
-                    self.review_round(round, |_| true);
+                    self.review_rounds(round, 1, |_| true);
                 }
             }
         }
@@ -155,7 +155,7 @@ impl Rounds {
             return;
         };
         let (round, domains) = (before.round, routes.clone());
-        self.review_round(round, move |name| domains.domain(name).is_none());
+        self.review_rounds(round, 1, move |name| domains.domain(name).is_none());
     }
 
     /// Whether more saved sets are expected.

@@ -28,8 +28,8 @@ pub(crate) struct Change {
 enum Of {
     /// Entries older than the change: sets up to a version and answers up to a number.
     Before(u64, Number),
-    /// The sets of one round.
-    Round(u64),
+    /// The sets of rounds: the first, and how many.
+    Rounds(u64, u64),
     /// All answers up to a number.
     Answers(Number),
 }
@@ -41,12 +41,12 @@ impl fmt::Debug for Change {
 }
 
 impl Change {
-    /// Whether the change voids the table's entry of a name.
+    /// Whether the change voids the table's entry of a name, or a part of it.
     pub fn voids_entry(&self, name: &Name, entry: &Snapshot) -> bool {
         let mut sets = [Family::A, Family::Aaaa].into_iter().filter_map(|family| entry.family(family));
         let is_of = |set: &FamilyView<'_>| match self.of {
             Of::Before(version, _) => set.version() <= version,
-            Of::Round(round) => set.round() == round,
+            Of::Rounds(..) => self.voids_round(set.round()),
             Of::Answers(_) => false,
         };
         match (self.validity)(name) {
@@ -56,13 +56,24 @@ impl Change {
         }
     }
 
+    fn voids_round(&self, round: u64) -> bool {
+        matches!(self.of, Of::Rounds(first, count) if round.wrapping_sub(first) < count)
+    }
+
+    /// Whether the family of a void entry stays: only its set of the other family is of the rounds that are
+    /// void.
+    fn spares(&self, entry: &Snapshot, family: Family) -> bool {
+        let set = entry.family(family).filter(|_| matches!(self.of, Of::Rounds(..)));
+        set.is_some_and(|set| !self.voids_round(set.round()))
+    }
+
     /// Whether the change voids the stored answer with this number for a name.
     pub fn voids_answer(&self, name: &Name, number: Number) -> bool {
         match self.of {
             Of::Before(_, until) | Of::Answers(until) => {
                 number.is_up_to(until) && (self.validity)(name) != Validity::Valid
             }
-            Of::Round(_) => false,
+            Of::Rounds(..) => false,
         }
     }
 }
@@ -106,16 +117,29 @@ impl Review {
 impl Rounds {
     /// Voids the cached data of names by their validity. Data that is stored later stays.
     pub(crate) fn review(&mut self, validity: impl Fn(&Name) -> Validity + Send + Sync + 'static) {
-        let of = Of::Before(self.shared.writer.next_version(), self.shared.answers.latest());
+        let (of, now) =
+            (Of::Before(self.shared.writer.next_version(), self.shared.answers.latest()), self.shared.now);
+        self.shared.site.raise_floor(now);
         self.begin_review(validity, of);
     }
 
-    /// Voids the sets of one round that are still in the table, for names that `of` accepts.
-    pub(crate) fn review_round(&mut self, round: u64, of: impl Fn(&Name) -> bool + Send + Sync + 'static) {
+    /// Voids the sets of `count` rounds that are still in the table, for names that `of` accepts. Sets of
+    /// other rounds stay, those of the other family of a name too.
+    pub(crate) fn review_rounds(
+        &mut self,
+        first: u64,
+        count: u64,
+        of: impl Fn(&Name) -> bool + Send + Sync + 'static,
+    ) {
         self.begin_review(
             move |name| if of(name) { Validity::Void } else { Validity::Valid },
-            Of::Round(round),
+            Of::Rounds(first, count),
         );
+    }
+
+    /// Lets workers renew what they know of the cache.
+    pub(crate) fn note_changed(&mut self) {
+        self.changed += 1;
     }
 
     /// Voids all stored answers. They are freed in slices, since freeing all at once takes long.
@@ -134,7 +158,7 @@ impl Rounds {
         }
         let (mut table, mut answers) = (Walk::default(), Walk::default());
         table.is_over = matches!(of, Of::Answers(_));
-        answers.is_over = matches!(of, Of::Round(_)) || self.shared.answers.is_empty();
+        answers.is_over = matches!(of, Of::Rounds(..)) || self.shared.answers.is_empty();
         let mut review = Review { change: Change { validity: Arc::new(validity), of }, table, answers };
         if self.shared.answers.len() <= AT_ONCE_MAX && self.shared.answers.buckets().0 <= 64 * AT_ONCE_MAX {
             self.look_at_answers(&mut review, usize::MAX);
@@ -192,8 +216,7 @@ impl Rounds {
             void.extend(name.filter(|name| review.change.voids_entry(name, &self.shared.scratch)));
         }
         for name in void {
-            self.shared.writer.remove(&Key::of(&name));
-            self.shared.note_removed(&name, Cause::Voided);
+            self.remove_void_sets(&name, &review.change);
         }
     }
 
@@ -219,18 +242,31 @@ impl Rounds {
         self.changed
     }
 
+    /// Removes what a change voids of the table's entry of a name.
+    fn remove_void_sets(&mut self, name: &Name, change: &Change) {
+        let shared = &mut self.shared;
+        let key = Key::of(name);
+        if !shared.writer.get(&key, &mut shared.scratch) || !change.voids_entry(name, &shared.scratch) {
+            return;
+        }
+        let spared = [Family::A, Family::Aaaa].map(|family| change.spares(&shared.scratch, family));
+        match spared {
+            [true, _] => shared.unpublish(name, Family::Aaaa, Cause::Voided),
+            [_, true] => shared.unpublish(name, Family::A, Cause::Voided),
+            [false, false] => {
+                shared.writer.remove(&key);
+                shared.note_removed(name, Cause::Voided);
+            }
+        }
+    }
+
     /// Removes the void entries of a name before they are used.
     pub(crate) fn remove_void(&mut self, name: &Name) {
         if !self.is_reviewing() {
             return;
         }
-        let key = Key::of(name);
-        if self.shared.writer.get(&key, &mut self.shared.scratch)
-            && self.changes().any(|change| change.voids_entry(name, &self.shared.scratch))
-        {
-            self.shared.writer.remove(&key);
-            self.shared.note_removed(name, Cause::Voided);
-        }
+        let changes: Vec<Change> = self.changes().cloned().collect();
+        changes.iter().for_each(|change| self.remove_void_sets(name, change));
         let changes = self.reviews.iter().map(|review| &review.change);
         self.shared
             .answers

@@ -7,7 +7,8 @@ use crate::reply::ede;
 use crate::resolver::Rounds;
 use crate::round::{End, Phase, Round, Start};
 use crate::settings::TIMEOUT_MIN;
-use crate::trace::{Cause, RoundEnd};
+use crate::site::Ask;
+use crate::trace::{Cause, RoundEnd, SiteOutcome};
 use hither_table::{Counter, State, Timed, UpstreamFailure};
 use hither_wire::codes::Rcode;
 use std::rc::Rc;
@@ -47,7 +48,7 @@ impl Rounds {
         }
         let clients = std::mem::take(&mut round.clients);
         self.supersede(id);
-        (!clients.is_empty()).then_some(Start { question, clients, deadline, stale: false })
+        (!clients.is_empty()).then_some(Start { question, clients, deadline, stale: false, ask: Ask::No })
     }
 
     /// Continues with the waiting clients of a round that was ended.
@@ -73,8 +74,9 @@ impl Rounds {
             End::Superseded => Counter::RoundsSuperseded,
         });
         self.note_time(&round, end);
+        round.end_site_wait(&mut self.shared, SiteOutcome::NotAwaited);
         round.clear_unasked(&mut self.shared);
-        let given_up = matches!(round.phase, Phase::Racing { .. });
+        let given_up = round.is_racing();
         if end == End::Partial && (now >= round.deadline || given_up) {
             self.note_timeouts(&mut round);
         }

@@ -1,6 +1,7 @@
 //! Timers: rounds are woken at their deadlines, a bounded number of them per call.
 
 use crate::input::Input;
+use crate::offer::Site;
 use crate::resolver::Rounds;
 use hither_table::Monotonic;
 
@@ -42,6 +43,7 @@ impl Rounds {
                 | Input::Transmitted { attempt }
                 | Input::Failed { attempt, .. } => self.shared.attempts.get(attempt),
                 Input::Ask { question, .. } => self.live.get(&self.shared.coalesced_question(question)),
+                Input::Site(Site::Answer { round, .. }) => Some(round),
                 _ => None,
             };
             match id.copied() {

@@ -4,6 +4,7 @@ use crate::ids::ClientId;
 use crate::question::Question;
 use crate::resolver::Rounds;
 use crate::round::Start;
+use crate::site::Ask;
 use hither_table::Monotonic;
 use std::rc::Rc;
 
@@ -50,6 +51,6 @@ impl Rounds {
             self.supersede(id);
         }
         let stale = self.shared.stale(&question).is_some();
-        self.start_round(Start { question: Rc::new(question), clients, deadline, stale });
+        self.start_round(Start { question: Rc::new(question), clients, deadline, stale, ask: Ask::No });
     }
 }

@@ -21,7 +21,7 @@ impl Round {
         let name = self.question.name;
         let (mut set, changed) = match &self.phase {
             Phase::Completing { set } => merge(shared, &name, set.clone(), contribution),
-            Phase::Racing { .. } | Phase::Denied { .. } => {
+            Phase::AsksSite { .. } | Phase::Racing { .. } | Phase::Denied { .. } => {
                 let set = merge(shared, &name, self.empty_set(), contribution);
                 self.ask_the_others(shared);
                 set
@@ -62,8 +62,10 @@ impl Round {
             Phase::Completing { .. } if set.set_version == 0 => Cause::Merged,
             Phase::Completing { .. } => Cause::Confirmed,
             Phase::Denied { .. } => Cause::Corrected,
-            Phase::Racing { .. } if self.source == Source::NOBODY => Cause::Refreshed,
-            Phase::Racing { .. } => Cause::First,
+            Phase::AsksSite { .. } | Phase::Racing { .. } if self.source == Source::NOBODY => {
+                Cause::Refreshed
+            }
+            Phase::AsksSite { .. } | Phase::Racing { .. } => Cause::First,
         }
     }
 

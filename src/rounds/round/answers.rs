@@ -11,6 +11,7 @@ use crate::response::Meaning;
 use crate::round::{Phase, Round};
 use crate::settings::{Bounds, CNAMES_MAX, Deny};
 use crate::shared::Shared;
+use crate::trace::Cause;
 use crate::trace::Refused;
 use crate::weak_answer::{DanglingCname, WeakAnswer};
 use hither_answers::Stored;
@@ -79,7 +80,7 @@ impl Round {
     fn published(&self) -> Option<u64> {
         match &self.phase {
             Phase::Completing { set } | Phase::Denied { set: Some(set) } => Some(set.version),
-            Phase::Racing { .. } | Phase::Denied { set: None } => None,
+            Phase::AsksSite { .. } | Phase::Racing { .. } | Phase::Denied { set: None } => None,
         }
     }
 
@@ -243,7 +244,7 @@ impl Round {
         let now = shared.now;
         let stored = shared.with_hints_in_order(&self.question, stored);
         if let Some(family) = self.question.family() {
-            shared.unpublish(&self.question.name, family);
+            shared.unpublish(&self.question.name, family, Cause::Replaced);
         }
         self.clear_unasked(shared);
         if !stored.expired(now) {

@@ -15,6 +15,8 @@ pub(crate) enum Deadline {
     NextWave,
     /// Clients that still wait get stale data (`Settings::stale_wait`).
     StaleReply,
+    /// The round asks upstreams, since the site has not answered in time (`Settings::site`).
+    SiteWait,
     /// The round ends early if every upstream is down by now ([`DOWN_DEADLINE`]).
     AllDown,
     /// The held weak answer is accepted without a second one (`Settings::negative_grace`).
@@ -43,6 +45,7 @@ impl Round {
             (Deadline::StaleReply, _) => self.stale_at,
             (Deadline::TcpConfirmation, _) => soonest(|attempt| attempt.doubt.until),
             (Deadline::LowerCase, _) => soonest(|attempt| attempt.denied.as_ref().map(|denied| denied.until)),
+            (Deadline::SiteWait, _) => self.site_wait_ends(),
             (Deadline::AllDown, Phase::Racing { .. }) => self.down_check_at,
             (Deadline::NegativeGrace, Phase::Racing { held, .. }) => held.as_ref().map(|held| held.until),
             (Deadline::CnameChase, Phase::Racing { dangling, .. }) => {
@@ -71,6 +74,7 @@ impl Round {
         let others = [
             self.at(Deadline::NextWave),
             self.at(Deadline::StaleReply).filter(|_| !self.clients.is_empty()),
+            self.at(Deadline::SiteWait),
             self.at(Deadline::AllDown),
             self.at(Deadline::NegativeGrace),
             self.at(Deadline::CnameChase),

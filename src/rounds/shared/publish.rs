@@ -61,6 +61,8 @@ impl Shared {
         }
         *place = Some(set);
         let record = match self.writer.put_at(&key, &slot, &draft, now) {
+            // What other hosts have learned displaces nothing.
+            Err(PutError::TooLarge) if cause == Cause::Shared => return Err(PutError::TooLarge),
             // The new set has priority. The other family is resolved again when a client asks for it.
             Err(PutError::TooLarge) => {
                 let displaced = match family {
@@ -76,6 +78,10 @@ impl Shared {
             put => put?,
         };
         self.count(Counter::Publishes);
+        // An order, and a set of another host, say nothing new.
+        if !matches!(cause, Cause::Ordered | Cause::Judged | Cause::Shared) {
+            self.site.note_own(name, family, now);
+        }
         let set = match family {
             Family::A => draft.a,
             Family::Aaaa => draft.aaaa,
@@ -85,10 +91,11 @@ impl Shared {
         Ok(Published { set, record })
     }
 
-    /// Removes a family from the table, when its answer is stored elsewhere.
-    pub fn unpublish(&mut self, name: &Name, family: Family) {
+    /// Removes a family from the table: its answer is stored elsewhere, or void.
+    pub fn unpublish(&mut self, name: &Name, family: Family, cause: Cause) {
         let now = self.now;
         let key = Key::of(name);
+        self.site.note_own(name, family, now);
         if !self.writer.get(&key, &mut self.scratch) {
             return;
         }
@@ -100,7 +107,7 @@ impl Shared {
         if (draft.a.is_none() && draft.aaaa.is_none()) || self.writer.put(&draft, now).is_err() {
             self.writer.remove(&key);
         }
-        self.traces.versions.note_removal(name, family, Cause::Replaced, now);
+        self.traces.versions.note_removal(name, family, cause, now);
     }
 }
 

@@ -45,6 +45,8 @@ pub enum Cause {
     Judged,
     /// The set was restored from the saved cache.
     Restored,
+    /// Another host of the site has learned the set.
+    Shared,
     /// The set was in the table when this process took it over.
     TakenOver,
     /// Removed: an operator flushed the name, or all names.
@@ -73,6 +75,7 @@ impl Cause {
             Self::Ordered => "ordered",
             Self::Judged => "judged",
             Self::Restored => "restored",
+            Self::Shared => "shared",
             Self::TakenOver => "taken_over",
             Self::Flushed => "flushed",
             Self::Voided => "voided",

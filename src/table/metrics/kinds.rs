@@ -43,6 +43,8 @@ kinds! {
         Local = "local",
         /// None: the client got an error.
         Failure = "failure",
+        /// Another host of the site, which was asked before upstreams.
+        Site = "site",
     }
 
     /// Why an attempt got no useful response from its upstream.

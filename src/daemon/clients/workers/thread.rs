@@ -95,7 +95,8 @@ impl Cache for Own {
     }
 
     fn answer_hit(&mut self, now: Monotonic, query: PlacedQuery<'_>, limit: usize, out: &mut [u8]) -> usize {
-        let Hit { len, is_ending, is_withheld, is_restored } = self.hits.answer(now, query, limit, out);
+        let Hit { len, is_ending, is_withheld, is_restored, is_from_site } =
+            self.hits.answer(now, query, limit, out);
         if len > 0 {
             self.count(Counter::Hits, 1);
         }
@@ -104,6 +105,9 @@ impl Cache for Own {
         }
         if is_restored {
             self.count(Counter::RestoredHits, 1);
+        }
+        if is_from_site {
+            self.count(Counter::SiteHits, 1);
         }
         if is_ending {
             self.ending = Some(Question::of(query.query));
