@@ -101,7 +101,7 @@ impl SiteState {
 
     /// Whether an upstream was asked for the set later than for everything that is known of its question.
     pub fn is_news(&self, offer: &Offer) -> bool {
-        self.known.as_ref().is_some_and(|known| offer.asked > known.latest(&offer.name, offer.family))
+        self.known.as_ref().is_some_and(|known| offer.times.asked > known.latest(&offer.name, offer.family))
     }
 
     /// Notes that an own round has answered a question, or that its answer was voided.
@@ -113,7 +113,7 @@ impl SiteState {
 
     /// Notes that a set of the site was published. The clock of its host may be a little slow.
     pub fn note_offer(&mut self, offer: &Offer, now: Monotonic) {
-        self.note_own(&offer.name, offer.family, now.min(offer.learned.plus(CLOCK_SLACK)));
+        self.note_own(&offer.name, offer.family, now.min(offer.times.learned.plus(CLOCK_SLACK)));
         self.sources.note(self.seed, offer);
     }
 

@@ -45,7 +45,7 @@ impl Judge {
         has_sane_chains(offer).then_some(())?;
         let latest = self.latest(offer);
         let (mut chains, mut soa) = (offer.chains.clone(), offer.soa.clone());
-        let mut expire_ms = offer.expire_ms.min(latest);
+        let mut expire_ms = offer.times.expire_ms.min(latest);
         let links = chains.iter_mut().flat_map(|chain| &mut chain.links).map(|link| &mut link.expire_ms);
         for until in links.chain(soa.as_mut().map(|soa| &mut soa.expire_ms)) {
             *until = latest.min(*until);
@@ -79,7 +79,9 @@ impl Judge {
     }
 
     fn has_sane_times(self, offer: &Offer) -> bool {
-        offer.asked <= offer.learned && offer.learned <= self.now && offer.expire_ms > self.now.as_ms()
+        offer.times.asked <= offer.times.learned
+            && offer.times.learned <= self.now
+            && offer.times.expire_ms > self.now.as_ms()
     }
 
     fn has_sane_addresses(self, offer: &Offer) -> bool {
@@ -99,17 +101,17 @@ impl Judge {
     /// added again by each host.
     fn lifetime_s(self, offer: &Offer) -> u32 {
         match offer.negative {
-            None => self.bounds.shared(offer.lifetime_s),
-            Some(_) => self.bounds.denial(offer.lifetime_s),
+            None => self.bounds.shared(offer.times.lifetime_s),
+            Some(_) => self.bounds.denial(offer.times.lifetime_s),
         }
     }
 
     /// When the set expires at the latest, in milliseconds: as if the upstream had answered at once.
     fn latest(self, offer: &Offer) -> u64 {
         if self.faults.may_outlive_its_ttl() {
-            return offer.expire_ms.saturating_add(u64::from(offer.lifetime_s) * 1000);
+            return offer.times.expire_ms.saturating_add(u64::from(offer.times.lifetime_s) * 1000);
         }
-        offer.asked.plus(Duration::from_secs(u64::from(self.lifetime_s(offer)))).as_ms()
+        offer.times.asked.plus(Duration::from_secs(u64::from(self.lifetime_s(offer)))).as_ms()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Offers and questions to the site, one rule after the other. `tests/sim/site.rs` has the races.
 
 use super::*;
+use crate::offer::OfferTimes;
 use crate::settings::{Limits, SiteSettings};
 use crate::{Action, AttemptId, ClientId, Input, PlacedQuery, Routes, Settings};
 use hither_table::{Address, Agreement, AnswerSource, Chain, Geometry, Link, Memory, Monotonic, Rtt};
@@ -34,16 +35,30 @@ fn offer(name: &str, at: u64, last: u8) -> Offer {
         family: Family::A,
         host: "alpha".into(),
         said_by: vec!["192.0.2.53".into()],
-        asked: Monotonic::from_ms(at - SECOND),
-        learned: Monotonic::from_ms(at - SECOND / 2),
-        expire_ms: at + 59 * SECOND,
-        lifetime_s: 60,
+        times: OfferTimes {
+            asked: Monotonic::from_ms(at - SECOND),
+            learned: Monotonic::from_ms(at - SECOND / 2),
+            expire_ms: at + 59 * SECOND,
+            lifetime_s: 60,
+        },
         agreement: Agreement { answered: 2, disputes: Agreement::CERTIFICATES, dissenters: 5 },
         negative: None,
         addresses: vec![Address::new([198, 51, 100, last].into(), 0, Address::TRUSTED | 3)],
         chains: vec![Chain::default()],
         soa: None,
     }
+}
+
+/// An offer with other times.
+fn at(offer: Offer, change: impl FnOnce(&mut OfferTimes)) -> Offer {
+    let mut times = offer.times;
+    change(&mut times);
+    Offer { times, ..offer }
+}
+
+/// An offer for which an upstream was asked at another time.
+fn asked(ms: u64, offer: Offer) -> Offer {
+    at(offer, |times| times.asked = Monotonic::from_ms(ms))
 }
 
 fn denial(name: &str, at: u64) -> Offer {
@@ -217,17 +232,13 @@ fn nothing_older_comes_after_what_is_known() {
     let learned = world.ms;
     // The own set is young, then old; an offer that was asked before it never replaces it.
     world.pass(9 * SECOND);
-    world.offer(Offer { asked: Monotonic::from_ms(learned), ..offer(NAME, world.ms, 2) });
+    world.offer(asked(learned, offer(NAME, world.ms, 2)));
     assert_eq!((world.judged(), world.shown(NAME)), ((0, 1), vec![1]));
-    world.offer(Offer { asked: Monotonic::from_ms(learned + 1), ..offer(NAME, world.ms, 3) });
+    world.offer(asked(learned + 1, offer(NAME, world.ms, 3)));
     assert_eq!((world.judged(), world.shown(NAME)), ((1, 1), vec![3]));
     // An older one of the same host, again and from another.
     for host in ["alpha", "beta"] {
-        world.offer(Offer {
-            host: host.into(),
-            asked: Monotonic::from_ms(learned + 2),
-            ..offer(NAME, world.ms, 4)
-        });
+        world.offer(asked(learned + 2, Offer { host: host.into(), ..offer(NAME, world.ms, 4) }));
     }
     assert_eq!((world.judged(), world.shown(NAME)), ((1, 3), vec![3]));
     // Its clock may be slow by a second, no more.
@@ -265,7 +276,8 @@ fn an_offer_lives_no_longer_than_its_upstreams_and_the_settings_allow() {
     ] {
         let mut world = World::new(settings);
         let made = if is_denial { denial(NAME, world.ms) } else { offer(NAME, world.ms, 1) };
-        world.offer(Offer { expire_ms: world.ms + expire_s * SECOND, ..made });
+        let expire_ms = world.ms + expire_s * SECOND;
+        world.offer(at(made, |times| times.expire_ms = expire_ms));
         assert_eq!(world.set(NAME).map(|set| set.expire_ms / SECOND), expected);
     }
 }
@@ -301,19 +313,20 @@ fn only_answers_for_public_names_are_taken() {
 #[test]
 fn a_hostile_offer_is_refused_and_breaks_nothing() {
     let mut world = World::new(settings());
-    let at = world.ms;
-    let good = || offer(NAME, at, 1);
+    let ms = world.ms;
+    let good = || offer(NAME, ms, 1);
+    let timed = |change: fn(&mut OfferTimes)| at(good(), change);
     let address = |address: IpAddr| Address::new(address, 0, 1);
-    let link = |target: &str| Link { target: target.parse().expect("a name"), expire_ms: at + SECOND };
+    let link = |target: &str| Link { target: target.parse().expect("a name"), expire_ms: ms + SECOND };
     let chain = |targets: &[&str]| vec![Chain { links: targets.iter().map(|target| link(target)).collect() }];
     let long: Vec<String> = (0..17).map(|n| format!("n{n}.example.com")).collect();
     let long: Vec<&str> = long.iter().map(String::as_str).collect();
     let many = (0..=255).flat_map(|a| [[198, 18, 0, a], [198, 18, 1, a]]).map(|a| address(a.into()));
     let soa = |owner: &str, rdata: &[u8]| {
         let owner = owner.parse().expect("a name");
-        Some(Box::new(SoaRecord { owner, expire_ms: at + SECOND, rdata: rdata.to_vec() }))
+        Some(Box::new(SoaRecord { owner, expire_ms: ms + SECOND, rdata: rdata.to_vec() }))
     };
-    let rdata = denial(NAME, at).soa.expect("one").rdata;
+    let rdata = denial(NAME, ms).soa.expect("one").rdata;
     let hostile = [
         Offer { host: "".into(), ..good() },
         Offer { host: "a\nb".into(), ..good() },
@@ -322,11 +335,12 @@ fn a_hostile_offer_is_refused_and_breaks_nothing() {
         Offer { said_by: vec!["\u{e9}".into()], ..good() },
         Offer { name: "WWW.example.com".parse().expect("a name"), ..good() },
         Offer { family: Family::Aaaa, ..good() },
-        Offer { learned: Monotonic::from_ms(at + 1), ..good() },
-        Offer { asked: Monotonic::from_ms(at), learned: Monotonic::from_ms(at - 1), ..good() },
-        Offer { expire_ms: at, ..good() },
-        Offer { lifetime_s: 0, ..good() },
-        Offer { lifetime_s: 1, ..good() },
+        timed(|times| times.learned = Monotonic(u64::MAX)),
+        timed(|times| times.asked = times.learned.plus(Duration::from_millis(1))),
+        at(good(), |times| times.expire_ms = ms),
+        timed(|times| times.expire_ms = 0),
+        timed(|times| times.lifetime_s = 0),
+        timed(|times| times.lifetime_s = 1),
         Offer { addresses: Vec::new(), ..good() },
         Offer { addresses: vec![address([198, 18, 0, 1].into()); 2], ..good() },
         Offer { addresses: vec![address([10, 0, 0, 1].into())], ..good() },
@@ -339,21 +353,21 @@ fn a_hostile_offer_is_refused_and_breaks_nothing() {
         Offer { chains: chain(&["a.example.com", "A.example.com"]), ..good() },
         Offer { chains: chain(&["WWW.example.com"]), ..good() },
         Offer { chains: chain(&long), ..good() },
-        Offer { soa: denial(NAME, at).soa, ..good() },
+        Offer { soa: denial(NAME, ms).soa, ..good() },
         Offer { negative: Some(Negative::NoData), ..good() },
-        Offer { negative: Some(Negative::Withheld), ..denial(NAME, at) },
-        Offer { soa: None, ..denial(NAME, at) },
-        Offer { soa: soa("net", &rdata), ..denial(NAME, at) },
-        Offer { soa: soa("com", &rdata[..rdata.len() - 1]), ..denial(NAME, at) },
-        Offer { soa: soa("com", &[0xc0, 12]), ..denial(NAME, at) },
-        Offer { soa: soa("com", &[63; 64]), ..denial(NAME, at) },
-        Offer { chains: chain(&["a.example.net"]), soa: soa("example.com", &rdata), ..denial(NAME, at) },
+        Offer { negative: Some(Negative::Withheld), ..denial(NAME, ms) },
+        Offer { soa: None, ..denial(NAME, ms) },
+        Offer { soa: soa("net", &rdata), ..denial(NAME, ms) },
+        Offer { soa: soa("com", &rdata[..rdata.len() - 1]), ..denial(NAME, ms) },
+        Offer { soa: soa("com", &[0xc0, 12]), ..denial(NAME, ms) },
+        Offer { soa: soa("com", &[63; 64]), ..denial(NAME, ms) },
+        Offer { chains: chain(&["a.example.net"]), soa: soa("example.com", &rdata), ..denial(NAME, ms) },
     ];
     let count = hostile.len() as u64;
     hostile.into_iter().for_each(|offer| world.offer(offer));
     assert_eq!(world.judged(), (0, count));
     assert!(world.set(NAME).is_none());
-    world.offer(denial(NAME, at));
+    world.offer(denial(NAME, ms));
     assert_eq!((world.judged(), world.hits(NAME)), ((1, count), (true, true)));
 }
 
