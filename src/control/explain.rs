@@ -107,10 +107,24 @@ pub struct RoundReport {
     pub lasted_us: Option<u64>,
     /// `live`, `complete`, `partial` or `superseded`.
     pub end: String,
+    /// The question to other hosts of the site, if the round has waited for its answer.
+    pub site: Option<SiteAskReport>,
     /// Its attempts in the order of their beginning.
     pub attempts: Vec<AttemptReport>,
     /// How many attempts were left out, since the answer would be too long.
     pub attempts_more: u64,
+}
+
+/// A question to other hosts of the site, before upstreams were asked. Times are after the round's start.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SiteAskReport {
+    /// When it was asked.
+    pub asked_us: u64,
+    /// When the round stopped to wait; `None` while it waits.
+    pub ended_us: Option<u64>,
+    /// `answer`, `nothing`, `refused`, `unanswered`, `not_awaited` or `waiting`.
+    pub outcome: String,
 }
 
 /// Something that an attempt brought and that was refused.

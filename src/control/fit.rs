@@ -54,8 +54,12 @@ impl Status {
             [Some(&mut upstream.address), Some(&mut upstream.origin), problem].into_iter().flatten()
         });
         let files = self.files.iter_mut().flat_map(|file| [Some(&mut file.path), file.problem.as_mut()]);
+        let site = self.site.as_mut().map(|site| &mut site.report).into_iter().flat_map(|report| {
+            let words = [&mut report.host, &mut report.engine, &mut report.state, &mut report.group];
+            words.into_iter().chain(report.problem.as_mut())
+        });
         let lists = [&mut self.problems, &mut self.listen, &mut self.sorter.lacks];
-        let texts = upstreams.chain(files.flatten()).chain(lists.into_iter().flatten());
+        let texts = upstreams.chain(files.flatten()).chain(site).chain(lists.into_iter().flatten());
         texts.for_each(|text| cut_text(text, TEXT_MAX));
     }
 }
@@ -94,7 +98,7 @@ pub(crate) fn cut_text(text: &mut String, most: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{FileStatus, Response, encode};
+    use crate::{FileStatus, Response, SiteReport, SiteStatus, encode};
 
     fn status(upstreams: usize, domains: usize, origin: usize) -> Status {
         let upstream = UpstreamStatus {
@@ -131,6 +135,9 @@ mod tests {
             ];
         huge.problems = vec![text.clone(); 100];
         huge.listen = vec![text.clone(); 100];
+        let report =
+            SiteReport { problem: Some(text.clone()), engine: text.clone(), ..SiteReport::default() };
+        huge.site = Some(Box::new(SiteStatus { report, ..SiteStatus::default() }));
         huge.sorter.lacks = vec![text; 100];
         let shortened = huge.fitting();
         assert!(encode(&Response::Status(shortened.clone())).is_ok());

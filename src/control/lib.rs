@@ -19,7 +19,8 @@ mod top;
 mod words;
 
 pub use explain::{
-    AddressReport, Explanation, NextReport, RefusalReport, RoundReport, SetReport, VersionReport,
+    AddressReport, Explanation, NextReport, RefusalReport, RoundReport, SetReport, SiteAskReport,
+    VersionReport,
 };
 pub use paths::{CONTROL_SOCKET, SITE_SOCKET, SORTER_SOCKET, SYSTEM_SOCKETS, socket_paths};
 pub use probes::{AddressProbes, CertificateReport, Explain, Explained, ProbeReport};
@@ -28,7 +29,7 @@ pub use site::{
     SiteMessage, SiteRefused, SiteReply, SiteReport,
 };
 pub use sorter::{Order, OrderedAddress, SorterCounts, SorterMessage, SorterReply, VERSION, Verdict};
-pub use status::{FeedStatus, FileStatus, SorterStatus, Status, TlsStatus, UpstreamStatus};
+pub use status::{FeedStatus, FileStatus, SiteStatus, SorterStatus, Status, TlsStatus, UpstreamStatus};
 pub use top::{AskedBy, Asker, OpenRound, TopName, TopReport, TopUnit};
 pub use words::{SorterState, SourceKind, Transport, UpstreamState};
 
@@ -47,13 +48,15 @@ pub const MESSAGE_MAX: usize = 65_536;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
-    /// Give the state of the daemon, the sorter and the upstreams.
+    /// Give the state of the daemon, its companions and the upstreams.
     Status,
     /// Remove these names from the cache; all names, if none is given.
     Flush {
         /// Names in presentation form.
         names: Vec<String>,
     },
+    /// Remove all sets that other hosts of the site have learned.
+    FlushSite,
     /// Read the configuration again, and answer when it is in force.
     Reload,
     /// Answer when the reload that a signal begins, or has just begun, is in force.
@@ -83,7 +86,7 @@ pub enum Request {
 pub enum Response {
     /// The answer to [`Request::Status`].
     Status(Status),
-    /// The answer to [`Request::Flush`].
+    /// The answer to [`Request::Flush`] and [`Request::FlushSite`].
     Flushed {
         /// Entries that were removed.
         entries: u64,

@@ -1,7 +1,7 @@
 //! The state of the daemon, as `hitherctl status` shows it. Missing fields are empty: the daemon may be
 //! of another version.
 
-use crate::{SorterState, Transport, UpstreamState, counted};
+use crate::{SiteReport, SorterState, Transport, UpstreamState, counted};
 use serde::{Deserialize, Serialize};
 
 /// The state of the daemon and of everything that it uses.
@@ -32,6 +32,8 @@ pub struct Status {
     pub files_more: u64,
     /// Whether the sorter is connected.
     pub sorter: SorterStatus,
+    /// The companion that shares answers with other hosts; `None` if nothing is shared.
+    pub site: Option<Box<SiteStatus>>,
     /// Programs that are subscribed to changes.
     pub feed: FeedStatus,
     /// The differences from the configuration, each with its reason, for instance a table without
@@ -155,4 +157,17 @@ pub struct SorterStatus {
     pub orders: u64,
     /// Kinds of probes that it cannot send, with the reason.
     pub lacks: Vec<String>,
+}
+
+/// The state of the companion `hither-site`, with its latest report.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SiteStatus {
+    /// Whether it is connected.
+    pub connected: bool,
+    /// The process of the connected companion.
+    pub pid: Option<i32>,
+    /// Its latest report; empty before the first one.
+    #[serde(flatten)]
+    pub report: SiteReport,
 }

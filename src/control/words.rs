@@ -120,6 +120,8 @@ words! {
         Stale = "stale",
         /// The saved cache had the answer.
         Restored = "restored",
+        /// Another host of the site has learned the answer.
+        Site = "site",
         /// A hosts file has the name.
         Hosts = "hosts",
         /// A block list has the name.

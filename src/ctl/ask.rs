@@ -1,6 +1,6 @@
 //! Verbs that ask the daemon: `status`, `reload`, `flush` and `query`.
 
-use super::{Context, End, present};
+use super::{Context, End, present, site};
 use hither_client::Name;
 use hither_control::{
     CONTROL_SOCKET, FAMILY_WITHHELD, MESSAGE_MAX, QueryReport, Request, Response, SorterState, SourceKind,
@@ -164,6 +164,9 @@ fn print_status(out: &mut impl Write, status: &Status) -> Result<(), End> {
                 _ => "not connected",
             }
         )?,
+    }
+    if let Some(site) = &status.site {
+        site::print(out, site)?;
     }
     if status.feed.subscribers > 0 {
         writeln!(out, "feed       {}", status.feed)?;
@@ -361,6 +364,9 @@ fn source_text(report: &QueryReport) -> String {
         (SourceKind::Upstream, None) => "since no upstream gave a usable answer".to_owned(),
         (SourceKind::Stale, _) => "from the cache, expired, since no upstream gave an answer".to_owned(),
         (SourceKind::Restored, _) => "from the saved cache".to_owned(),
+        (SourceKind::Site, detail) => {
+            format!("from the site, host {},", detail.unwrap_or("that is not known"))
+        }
         (SourceKind::Hosts, detail) => format!("from {}", detail.unwrap_or("a hosts file")),
         (SourceKind::Block, detail) => {
             format!("by the block list {}", detail.unwrap_or("that has the name"))

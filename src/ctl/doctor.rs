@@ -1,7 +1,7 @@
 //! `doctor`: findings about everything on this host that decides whether names are looked up at
 //! hither, each with the one command that fixes it.
 //!
-//! `gather` and the modules that it uses read the host and do not judge. `ports`, `service`,
+//! `gather` and the modules that it uses read the host and do not judge. `ports`, `service`, `site`,
 //! `names`, `lookups`, `order` and `containers` judge: pure functions from facts to findings. Nothing is
 //! changed or started: a daemon that waits for its first query is not asked. `upstream_trials` asks each
 //! upstream one question.
@@ -17,6 +17,7 @@ mod order;
 pub(super) mod plan;
 mod ports;
 mod service;
+mod site;
 mod sockets;
 mod trial;
 mod units;
@@ -96,6 +97,7 @@ pub(super) fn would_start() -> bool {
 fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings = ports::judge(facts);
     findings.extend(service::judge(facts));
+    findings.extend(site::judge(facts));
     findings.extend(names::judge(facts));
     findings.extend(lookups::judge(facts));
     findings.extend(order::judge(facts));

@@ -13,6 +13,7 @@ mod nsswitch;
 mod present;
 mod read;
 mod resolv;
+mod site;
 mod top;
 mod watch;
 
@@ -91,7 +92,7 @@ enum Verb {
         #[arg(long, hide = true, conflicts_with_all = ["format", "textfile"])]
         http: bool,
     },
-    /// Show the state of the daemon, the sorter and the upstreams.
+    /// Show the state of the daemon, its companions and the upstreams.
     Status,
     /// Show a live view: rates, upstreams, the names asked most, changes and open rounds; ? shows the keys.
     Top {
@@ -115,6 +116,9 @@ enum Verb {
     Flush {
         /// The names to remove; without any, all names.
         names: Vec<Name>,
+        /// Remove only what other hosts of the site have learned.
+        #[arg(long, conflicts_with = "names")]
+        site: bool,
     },
     /// Show which process has port 53 and which servers get this host's queries, with a command that
     /// solves each problem.
@@ -312,7 +316,8 @@ pub fn run(view: Option<View>) -> ExitCode {
             view.map_or_else(none, |view| view.0(&context, &mut out, options))
         }
         Verb::Reload { begun } => ask::reload(&context, &mut out, begun),
-        Verb::Flush { names } => ask::flush(&context, &mut out, &names),
+        Verb::Flush { site: true, .. } => site::flush(&context, &mut out),
+        Verb::Flush { names, .. } => ask::flush(&context, &mut out, &names),
         Verb::Query { name, rtype } => ask::query(&context, &mut out, &name, &rtype),
         Verb::Explain { name, rtype } => explain::explain(&context, &mut out, &name, rtype),
         Verb::Doctor { root } => doctor::doctor(&context, &mut out, &root),

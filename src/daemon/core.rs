@@ -4,14 +4,14 @@
 //! [`Core`] owns the [`Rounds`] and is the only caller of `Rounds::handle` and
 //! `Rounds::handle_timeout`. The event loop drives it. After each input, [`Core::tell`] executes
 //! every action of the core on [`Outputs`], in order. Failures meanwhile (a query that cannot be
-//! sent, TCP clients that are gone when their reply is due) are queued and handed in afterwards,
-//! one by one, each followed by a full drain. So the order of calls is one that the simulator
-//! produces too.
+//! sent, TCP clients that are gone when their reply is due, a site that cannot be asked) are queued
+//! and handed in afterwards, one by one, each followed by a full drain. So the order of calls is one
+//! that the simulator produces too.
 
 use hither_net::random::Random;
 use hither_rounds::{
     Action, Answer, AttemptId, ClientId, Explained, Failure, Input, Note, OrderResult, PlacedQuery, Question,
-    Rounds, Routes, SenderId, Server, Settings, Transport, Upkeep,
+    Rounds, Routes, SenderId, Server, Settings, Site, SiteOrigin, Transport, Upkeep,
 };
 use hither_table::{AnswerSource, Counters, HandshakeCounts, Monotonic, Place, Withheld, Writer};
 use hither_wire::query::Query;
@@ -56,6 +56,9 @@ pub(crate) trait Outputs {
     /// Sends the outcome of an order to its sender.
     fn order_result(&mut self, sender: SenderId, result: OrderResult);
 
+    /// Asks the companion of the site. Whether it takes the question.
+    fn ask_site(&mut self, round: u64, question: &Question) -> bool;
+
     /// Logs an event.
     fn note(&mut self, now: Monotonic, rounds: &Rounds, note: &Note);
 
@@ -68,13 +71,14 @@ pub(crate) trait Outputs {
 enum Undone {
     Failed { attempt: AttemptId, failure: Failure },
     ClientGone { client: ClientId },
+    NotAsked { round: u64 },
 }
 
 /// The resolver core of the daemon. See the module.
 pub(crate) struct Core {
     rounds: Rounds,
-    /// Empty between two calls. Each entry is an outstanding attempt or a waiting client, so it is
-    /// bounded by their limits.
+    /// Empty between two calls. Each entry is an outstanding attempt, a waiting client or a live round, so
+    /// it is bounded by their limits.
     undone: VecDeque<Undone>,
 }
 
@@ -124,6 +128,7 @@ impl Core {
                 match undone {
                     Undone::Failed { attempt, failure } => Input::Failed { attempt, failure },
                     Undone::ClientGone { client } => Input::ClientGone { client },
+                    Undone::NotAsked { round } => Input::Site(Site::Answer { round, offer: None }),
                 },
             );
             self.drain(now, outputs);
@@ -147,8 +152,11 @@ impl Core {
                     self.undone.extend(gone.into_iter().map(|client| Undone::ClientGone { client }));
                 }
                 Action::OrderResult { sender, result } => outputs.order_result(sender, result),
-                // No companion is connected.
-                Action::AskSite { .. } => {}
+                Action::AskSite { round, question } => {
+                    if !outputs.ask_site(round, &question) {
+                        self.undone.push_back(Undone::NotAsked { round });
+                    }
+                }
                 Action::Note(note) => outputs.note(now, &self.rounds, &note),
             }
         }
@@ -195,6 +203,11 @@ impl Core {
     /// Whether an entry was restored from before the restart and has not been renewed since.
     pub fn is_restored(&mut self, question: &Question) -> bool {
         self.rounds.is_restored(question)
+    }
+
+    /// Where the cached set for a question comes from, if that is the site.
+    pub fn site_origin(&mut self, question: &Question) -> Option<SiteOrigin> {
+        self.rounds.site_origin(question)
     }
 
     /// Why the family of a question is withheld from clients now.
@@ -263,6 +276,10 @@ mod tests {
         }
 
         fn order_result(&mut self, _: SenderId, _: OrderResult) {}
+
+        fn ask_site(&mut self, _: u64, _: &Question) -> bool {
+            false
+        }
 
         fn note(&mut self, _: Monotonic, _: &Rounds, _: &Note) {}
 

@@ -7,7 +7,7 @@
 
 #![allow(clippy::print_stdout)] // The demo is output for a terminal.
 
-use crate::daemon::sorter_child::ourselves_as;
+use crate::daemon::companion_child::ourselves_as;
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::{RData, Record, RecordType, rdata};
 use hither_table::Monotonic;

@@ -17,19 +17,20 @@ mod persisting;
 mod reloading;
 mod shortages;
 mod signals;
+mod site;
 mod stopping;
 
 use crate::config::Config;
-use crate::daemon::admin::Admin;
+use crate::daemon::admin::{Admin, Companion};
 use crate::daemon::clients::Clients;
 use crate::daemon::clients::listeners::Listeners;
+use crate::daemon::companion_child::CompanionChild;
 use crate::daemon::core::Core;
 use crate::daemon::persist::{self, Persist};
 use crate::daemon::reload::{Reload, unusable_config};
 use crate::daemon::setup::{fit_to_descriptors, make_room_for_descriptors};
 use crate::daemon::shortage::Shortage;
 use crate::daemon::socket_activation::Inherited;
-use crate::daemon::sorter_child::Sorter;
 use crate::daemon::sources::Source;
 use crate::daemon::turn::Ready;
 use crate::daemon::upstreams::{Encrypted, EndpointSetup, Upstreams};
@@ -75,15 +76,15 @@ pub(crate) struct Daemon {
     ending: Ending,
 }
 
-/// The service manager above the daemon, and the sorter below it.
+/// The service manager above the daemon, and the companions below it.
 struct Supervision {
     signals: Signals,
     /// The service manager, if one started the daemon.
     manager: ServiceManager,
     /// How often the service manager expects a watchdog notification, and when the next is due.
     watchdog: Option<(Duration, Monotonic)>,
-    /// The sorter, if no service manager starts it.
-    sorter: Option<Sorter>,
+    /// The companions that no service manager starts.
+    children: Vec<CompanionChild>,
 }
 
 /// The loop's own timer, and its periodic work for readers of the table.
@@ -108,13 +109,20 @@ struct Ending {
     failure: Option<&'static str>,
 }
 
-/// Runs the daemon until it is stopped.
+/// Runs the daemon, and these companions as its children, until it is stopped.
 ///
 /// # Errors
 /// Why it cannot start or continue.
-pub(crate) fn run(config: Config, path: Option<PathBuf>, with_sorter: bool) -> Result<(), String> {
-    let mut daemon = Daemon::start(config, path, with_sorter)?;
+pub(crate) fn run(config: Config, path: Option<PathBuf>, companions: &[Companion]) -> Result<(), String> {
+    let mut daemon = Daemon::start(config, path, companions)?;
     daemon.run()
+}
+
+/// Starts companions as children. A sorter that is to sort nothing is not started.
+fn children(companions: &[Companion], config: &Config, path: Option<&PathBuf>) -> Vec<CompanionChild> {
+    let is_needed = |companion: &&Companion| **companion != Companion::Sorter || config.sort.enabled;
+    let start = |companion: &Companion| CompanionChild::start(*companion, path.cloned(), now());
+    companions.iter().filter(is_needed).map(start).collect()
 }
 
 fn because<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> String {
@@ -142,7 +150,7 @@ impl Daemon {
     pub(crate) fn start(
         mut config: Config,
         path: Option<PathBuf>,
-        with_sorter: bool,
+        companions: &[Companion],
     ) -> Result<Daemon, String> {
         let shares = fit_to_descriptors(&mut config);
         make_room_for_descriptors();
@@ -161,11 +169,12 @@ impl Daemon {
         let seed = [random.draw(), random.draw()];
         let mut admin = Admin::open(&mut inherited, &dir, seed, poll.registry(), Arc::clone(&waker))?;
         admin.changes.configure(config, shares.subscribers, poll.registry());
+        admin.set_site(config.settings.site.is_on, &dir, poll.registry());
         let supervision = Supervision {
             signals,
             manager: ServiceManager::new(),
             watchdog: service_manager::watchdog().map(|every| (every, now())),
-            sorter: (with_sorter && config.sort.enabled).then(|| Sorter::start(path, now())),
+            children: children(companions, config, path.as_ref()),
         };
         let housekeeping = Housekeeping {
             alarm: Alarm::new().map_err(because("cannot create the timerfd"))?,
@@ -258,6 +267,7 @@ impl Daemon {
 
     /// Lets each part do its due work, and publishes the counters.
     fn on_time(&mut self, now: Monotonic) {
+        self.tell_site(now);
         let (core, mut executor) = self.executor();
         core.on_time(now, &mut executor);
         self.upstreams.on_time(now);
@@ -266,9 +276,7 @@ impl Daemon {
         self.on_shortage(now);
         let effects = self.clients.on_time(now);
         self.apply(effects, now);
-        if let Some(sorter) = &mut self.supervision.sorter {
-            sorter.on_time(now);
-        }
+        self.supervision.children.iter_mut().for_each(|child| child.on_time(now));
         self.on_news(now);
         self.persist_on_time(now);
         self.retry_configuration(false, now);

@@ -4,6 +4,7 @@
 mod admin;
 mod check;
 mod clients;
+mod companion_child;
 mod core;
 mod demo;
 mod event_loop;
@@ -15,13 +16,13 @@ pub(crate) mod reload;
 mod setup;
 mod shortage;
 mod socket_activation;
-mod sorter_child;
 mod sources;
 mod thread_results;
 mod turn;
 mod upstreams;
 
 use crate::config::Config;
+use crate::daemon::admin::Companion;
 use crate::host::service_manager;
 use crate::logging::Event;
 use clap::{CommandFactory as _, Parser};
@@ -51,6 +52,9 @@ struct Args {
     /// Start hither-sorter as a child process, where no service manager starts it.
     #[arg(long)]
     with_sorter: bool,
+    /// Start hither-site as a child process, where no service manager starts it.
+    #[arg(long)]
+    with_site: bool,
     /// Show how one name is resolved, without network, root or configuration, then serve until Ctrl-C.
     #[arg(long)]
     demo: bool,
@@ -63,7 +67,7 @@ pub fn command() -> clap::Command {
 }
 
 /// Runs the program. Started under the name of another program of hither, it is that one, so that a
-/// daemon that was built alone can start its sorter.
+/// daemon that was built alone can start its companions.
 #[must_use]
 pub fn run() -> ExitCode {
     let called = std::env::args_os().next().map(PathBuf::from);
@@ -93,7 +97,10 @@ pub fn run() -> ExitCode {
         }
     };
     crate::logging::start(config.log.level);
-    match event_loop::run(config, args.config, args.with_sorter) {
+    let wanted = [(Companion::Sorter, args.with_sorter), (Companion::Site, args.with_site)];
+    let companions: Vec<Companion> =
+        wanted.into_iter().filter(|(_, is_wanted)| *is_wanted).map(|(companion, _)| companion).collect();
+    match event_loop::run(config, args.config, &companions) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             log::error!(event = Event::Failed; "{message}");

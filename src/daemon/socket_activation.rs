@@ -10,6 +10,7 @@ pub(crate) struct Inherited {
     dns: DnsSockets,
     pub control: Option<Listener>,
     pub sorter: Option<Listener>,
+    pub site: Option<Listener>,
 }
 
 /// The sockets for DNS that systemd passes, each with its address.
@@ -48,9 +49,10 @@ impl Inherited {
             }
             (Socket::Local(listener), "control") => (listener, &mut self.control),
             (Socket::Local(listener), "sorter") => (listener, &mut self.sorter),
+            (Socket::Local(listener), "site") => (listener, &mut self.site),
             (Socket::Local(_), name) => {
                 return Err(format!(
-                    "the local socket '{name}' handed over by systemd is for nothing; expected FileDescriptorName=control or sorter"
+                    "the local socket '{name}' handed over by systemd is for nothing; expected FileDescriptorName=control, sorter or site"
                 ));
             }
         };

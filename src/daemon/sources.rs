@@ -11,6 +11,7 @@ pub(crate) enum Source {
     TcpListener(usize),
     ControlListener,
     SorterListener,
+    SiteListener,
     /// A client's TCP connection.
     Client(Slot),
     /// A socket towards an upstream.
@@ -20,7 +21,7 @@ pub(crate) enum Source {
     /// A step of the handshake of such a connection. No event of the kernel has this source: the loop queues
     /// it.
     Handshake(Slot),
-    /// A local connection of an operator or the sorter.
+    /// A local connection of an operator or a companion.
     Peer(Slot),
     Hints,
     /// New subscribers to changes.
@@ -84,6 +85,7 @@ impl Source {
             Self::RuntimeDir => 15 << KIND,
             Self::ChangesListener => 16 << KIND,
             Self::Subscriber(s) => slot(17, s),
+            Self::SiteListener => 18 << KIND,
         })
     }
 
@@ -108,6 +110,7 @@ impl Source {
             15 => Self::RuntimeDir,
             16 => Self::ChangesListener,
             17 => Self::Subscriber(slot),
+            18 => Self::SiteListener,
             _ => Self::WallClock,
         }
     }
@@ -127,6 +130,7 @@ mod tests {
             Source::TcpListener(7),
             Source::ControlListener,
             Source::SorterListener,
+            Source::SiteListener,
             Source::Client(slot),
             Source::Upstream(slot),
             Source::Secure(slot),

@@ -22,7 +22,7 @@ pub(crate) enum Kind {
     Handshakes,
     /// Clients by TCP: new connections and queries.
     Connections,
-    /// Processes of this host: operators, the sorter, hints of readers, subscribers to changes.
+    /// Processes of this host: operators, companions, hints of readers, subscribers to changes.
     Local,
 }
 
@@ -62,6 +62,7 @@ impl Kind {
             Source::TcpListener(_) | Source::Client(_) => Self::Connections,
             Source::ControlListener
             | Source::SorterListener
+            | Source::SiteListener
             | Source::Peer(_)
             | Source::Hints
             | Source::ChangesListener

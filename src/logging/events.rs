@@ -119,6 +119,14 @@ events! {
     SorterRefused = "sorter-refused" 0xc2bca0dd_a577_4668_b1cc_580a8cecf9aa,
     /// The sorter lacks a way to measure.
     ProbesLacking = "probes-lacking" 0xb68df276_95c1_4ee5_a31b_b82a01cfb54a,
+    /// Daemon and `hither-site` are connected.
+    SiteConnected = "site-connected" 0x0c2f5d0a_4811_4aba_b2ba_f151df5c34d9,
+    /// The connection of daemon and `hither-site` is lost.
+    SiteGone = "site-gone" 0x432a27bc_a40a_4133_854d_70a1d0e0fc63,
+    /// The `hither-site` that the daemon starts by itself does not run.
+    SiteNotRunning = "site-not-running" 0x44dac560_4c59_4e6b_9a62_3d51e3510b58,
+    /// Sets are refused: the sender is not trusted, is of another version, or sends malformed ones.
+    SiteRefused = "site-refused" 0xd610ff62_bbba_42d1_a023_10e5d1ab4dec,
     /// A client asked, and `log.queries` demands an entry for that.
     Query = "query" 0xf10994e5_5648_48fd_9fb5_6ea0e65c3a78,
     /// More queries came than the log of queries takes.

@@ -316,8 +316,8 @@ impl Sorter {
     }
 
     fn update_sets(&mut self, found_by: FoundBy, now: Monotonic) {
-        let restored = self.table.restored_round();
-        self.choice.judging.consider(self.table.snapshot(), found_by, restored, now);
+        let is_unasked = |round| self.table.is_unasked(round);
+        self.choice.judging.consider(self.table.snapshot(), found_by, is_unasked, now);
         self.sets.update(self.table.snapshot(), found_by, &mut self.choice, now);
     }
 

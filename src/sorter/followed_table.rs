@@ -112,9 +112,11 @@ impl FollowedTable {
         self.follower.as_ref().map(|follower| follower.reader().clone())
     }
 
-    /// The round of the sets that were restored after a boot; 0: none.
-    pub fn restored_round(&self) -> u64 {
-        self.follower.as_ref().map_or(0, |follower| follower.reader().restored_round())
+    /// Whether nobody on this host has asked for the sets of a round: they were restored after a boot, or
+    /// other hosts have learned them.
+    pub fn is_unasked(&self, round: u64) -> bool {
+        let reader = self.follower.as_ref().map(|follower| follower.reader());
+        reader.is_some_and(|reader| round == reader.restored_round() || reader.is_of_site(round))
     }
 
     /// Copies a name's record into [`FollowedTable::snapshot`]; returns the table's generation if

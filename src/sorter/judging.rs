@@ -133,9 +133,16 @@ impl Judging {
         self.verdicts.get(name, address)
     }
 
-    /// Takes the sets of a record: wishes the handshakes that are due for them. `restored` is the round of
-    /// the sets that were restored after a boot, for which nobody has asked since.
-    pub fn consider(&mut self, record: &Snapshot, found_by: FoundBy, restored: u64, now: Monotonic) {
+    /// Takes the sets of a record: wishes the handshakes that are due for them. `is_unasked` says
+    /// of which rounds the sets are that nobody on this host has asked for: those that were restored after a
+    /// boot, and those that other hosts have learned.
+    pub fn consider(
+        &mut self,
+        record: &Snapshot,
+        found_by: FoundBy,
+        is_unasked: impl Fn(u64) -> bool,
+        now: Monotonic,
+    ) {
         if !self.is_on() {
             return;
         }
@@ -147,7 +154,7 @@ impl Judging {
             let Some(view) = record.family(family).filter(|view| !view.expired(now)) else { continue };
             let set: Vec<IpAddr> = view.addresses().map(|address| address.address).collect();
             let is_known = self.verdicts.note_set(record.name(), family, view.round(), &set);
-            let is_asked_for = view.round() != restored && is_in_use(&view, now);
+            let is_asked_for = !is_unasked(view.round()) && is_in_use(&view, now);
             // A single address cannot be put behind another one; that it replaced others is worth a look.
             if !is_asked_for || count < 2 && !is_known || self.rules.server_name(record.name()).is_none() {
                 continue;

@@ -7,6 +7,7 @@ use super::sockets::Held;
 use super::units::{Systemd, Unit};
 use crate::config::Config;
 use crate::host::resolved_conf::Resolved;
+use hither_control::SiteStatus;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -29,6 +30,8 @@ pub(super) struct Facts {
     pub lookups: Lookups,
     pub containers: Containers,
     pub ping: Ping,
+    /// Files with the key of the site or the password of its engine that other users may read.
+    pub exposed: Vec<PathBuf>,
 }
 
 /// The configuration of hitherd.
@@ -62,6 +65,8 @@ pub(super) struct Answering {
     pub sorter_starts: bool,
     /// Kinds of probes that the sorter cannot send.
     pub lacks: Vec<String>,
+    /// The companion that shares answers; `None` if nothing is shared.
+    pub site: Option<Box<SiteStatus>>,
     /// The problems that the daemon reports.
     pub problems: Vec<String>,
     /// The upstreams for all names without another upstream.
@@ -275,6 +280,7 @@ pub(super) mod tests {
                 sorter: Some(820),
                 sorter_starts: false,
                 lacks: Vec::new(),
+                site: None,
                 problems: Vec::new(),
                 upstreams: vec![KnownUpstream::Plain(address("192.0.2.1:53"))],
                 names_upstreams: false,
@@ -301,6 +307,7 @@ pub(super) mod tests {
             },
             containers: Containers::default(),
             ping: Ping { groups: Some((0, 2_147_483_647)), sorter: Some(990) },
+            exposed: Vec::new(),
         }
     }
 

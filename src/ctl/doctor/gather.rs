@@ -5,7 +5,7 @@ use super::facts::{
     Answering, Configuration, Daemon, Facts, KnownUpstream, Lookups, Module, Names, Ping, Resolv, Table,
 };
 use super::units::{Systemd, Unit};
-use super::{containers, ini, order, plan, sockets, units};
+use super::{containers, ini, order, plan, site, sockets, units};
 use crate::config::Config;
 use crate::ctl::{Context, ask, files};
 use crate::host::resolvers;
@@ -45,8 +45,12 @@ pub(super) fn facts(context: &Context, root: &Path) -> Facts {
         lookups,
         containers,
         ping: ping(root),
+        exposed: Vec::new(),
         systemd,
     };
+    if let Configuration::Good(config) = &facts.config {
+        facts.exposed = site::exposed(&config.site.key, root);
+    }
     let mut ports: Vec<u16> = facts.listen_addresses().iter().map(SocketAddr::port).collect();
     ports.push(53);
     facts.held = sockets::held(root, &ports);
@@ -117,6 +121,7 @@ fn daemon(context: &Context, systemd: &Systemd) -> Daemon {
             sorter: status.sorter.pid.filter(|_| status.sorter.connected),
             sorter_starts: status.sorter.state == SorterState::Starting,
             lacks: status.sorter.lacks,
+            site: status.site,
             problems: status.problems,
             upstreams: usual(&status.upstreams),
             names_upstreams: status

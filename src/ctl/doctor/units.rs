@@ -40,11 +40,12 @@ pub(super) struct Unit {
 }
 
 /// The units that doctor judges.
-const UNITS: [&str; 8] = [
+const UNITS: [&str; 9] = [
     "hitherd.socket",
     "hitherd-control.socket",
     "hitherd.service",
     "hither-sorter.service",
+    "hither-site.service",
     "systemd-resolved.service",
     "NetworkManager.service",
     "nscd.service",

@@ -73,6 +73,7 @@ fn source_text(known: &Explanation) -> String {
         Some(SourceKind::Cache) => format!("from the cache, {}", or("by a round")),
         Some(SourceKind::Stale) => "from the cache, expired, while no upstream answers".to_owned(),
         Some(SourceKind::Restored) => "from the saved cache".to_owned(),
+        Some(SourceKind::Site) => format!("from the site: host {}", or("that is not known")),
         Some(SourceKind::Hosts) => format!("from {}", or("a hosts file")),
         Some(SourceKind::Block) => format!("by the block list {}", or("that has the name")),
         Some(SourceKind::Special) => format!("as a special-use name ({})", or("a standard")),
@@ -141,6 +142,7 @@ fn cause_text(version: &VersionReport) -> String {
         "ordered" => "an order of the sorter was applied",
         "judged" => "certificates were judged",
         "restored" => "restored from the saved cache",
+        "shared" => "another host of the site has learned it",
         "taken_over" => "taken over from the daemon before this one",
         "flushed" => "flushed by an operator",
         "voided" => "removed: other upstreams, lists or settings apply",
@@ -158,6 +160,12 @@ fn round_lines(round: &RoundReport) -> String {
             let _ = writeln!(lines, "{} after {}", clean(&round.end), ms(lasted));
         }
         None => lines += "which is live\n",
+    }
+    if let Some(site) = &round.site {
+        let outcome = clean(&site.outcome.replace('_', " "));
+        let ended = site.ended_us.map(|at| format!(" at {}", ms(at))).unwrap_or_default();
+        let _ =
+            writeln!(lines, "    the site                 asked at {}, {outcome}{ended}", ms(site.asked_us));
     }
     for attempt in &round.attempts {
         lines += &attempt_lines(attempt);

@@ -1,5 +1,5 @@
-//! The source of an answer, for `hitherctl query`: the cache, an upstream, a standard, or a line
-//! of a file.
+//! The source of an answer, for `hitherctl query`: the cache, an upstream, another host, a standard, or a
+//! line of a file.
 //!
 //! To save memory, names from hosts files and lists are stored without the line that they were read
 //! from. For each query of an operator, a thread searches the files again with the parsers that
@@ -13,7 +13,7 @@ use hither_control::{FAMILY_WITHHELD, SourceKind};
 use hither_local::text::{LineRead, read_line};
 use hither_local::{Block, Hosts, List, Local, LocalAnswer, Reason, Verdict};
 use hither_rounds::reply::ede;
-use hither_rounds::{Answer, Question, Trace};
+use hither_rounds::{Answer, Question, Rounds, SiteOrigin, Trace};
 use hither_table::{Monotonic, Withheld};
 use hither_wire::codes::Rtype;
 use hither_wire::name::Name;
@@ -51,20 +51,23 @@ impl AnswerSource {
     }
 }
 
-/// The source of an answer of the core. `trace` is the latest round of the question; `began` is the
-/// time of the operator's query.
+/// The source of an answer of the core to a question, which was asked at `began`.
 pub(crate) fn source_of(
     answer: &Answer,
-    name: &Name,
-    trace: Option<&Trace>,
+    question: &Question,
+    rounds: &Rounds,
     began: Monotonic,
     labels: &Labels,
 ) -> AnswerSource {
+    let name = &question.name;
+    if let Some(origin) = rounds.site_origin_of(name, answer) {
+        return from_site(&origin);
+    }
     match answer {
         Answer::Record { stale_ttl_s: Some(_), .. } | Answer::Stored { stale_ttl_s: Some(_), .. } => {
             AnswerSource::new(SourceKind::Stale, None)
         }
-        Answer::Record { .. } | Answer::Stored { .. } => match trace {
+        Answer::Record { .. } | Answer::Stored { .. } => match rounds.trace(question) {
             Some(trace) if has_ended_since(trace, began) => {
                 AnswerSource::new(SourceKind::Upstream, upstream(trace, labels))
             }
@@ -86,6 +89,16 @@ pub(crate) fn source_of(
         }
         Answer::Empty { .. } => AnswerSource::new(SourceKind::Upstream, None),
     }
+}
+
+/// The source of an answer that the site gave: the hosts that may have learned it, and the upstreams that
+/// said so.
+pub(crate) fn from_site(origin: &SiteOrigin) -> AnswerSource {
+    let hosts = origin.hosts.join(" or ");
+    let hosts = if hosts.is_empty() { "a host that is no longer known" } else { &hosts };
+    let said_by = origin.said_by.join(", ");
+    let by = if said_by.is_empty() { String::new() } else { format!(", by {said_by}") };
+    AnswerSource::new(SourceKind::Site, Some(format!("{hosts}{by}")))
 }
 
 /// The detail of an answer without the addresses of a family that is withheld.

@@ -1,25 +1,26 @@
-//! The two local sockets: operators send requests to one, the sorter sends orders to the other.
+//! The local sockets: operators send requests to one, and each companion has its own.
 //!
 //! The kernel reports the process at the other end, so the daemon need not trust a message about
 //! its sender.
 
+mod site;
+mod site_offer;
+mod sorter;
+
+use crate::daemon::admin::companion::{Companion, CompanionSocket, must_bind};
 use crate::daemon::admin::peers::{Peers, Rank};
-use crate::daemon::admin::sorter_counts::SorterTotals;
-use crate::daemon::admin::sorter_order::parse_order;
-use crate::daemon::local_listener::{Accepted, LocalListener, cannot_create_files};
+use crate::daemon::local_listener::{Accepted, LocalListener};
 use crate::daemon::socket_activation::Inherited;
 use crate::daemon::sources::{Slot, Source};
 use crate::daemon::turn::Budget;
-use crate::logging::Event;
-use hither_control::{
-    CONTROL_SOCKET, Explain, Explained, MESSAGE_MAX, Request, Response, SORTER_SOCKET, SorterMessage,
-    SorterReply, SorterStatus, decode, encode,
-};
+use hither_control::{CONTROL_SOCKET, Explained, MESSAGE_MAX, Request, Response, decode, encode};
 use hither_net::seqpacket::{Connection, Peer};
-use hither_rounds::Order;
-use hither_table::{Monotonic, SorterMetrics};
+use hither_rounds::{Order, Site};
+use hither_table::Monotonic;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
+use site::SiteCompanion;
+use sorter::Sorter;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
@@ -41,6 +42,8 @@ pub(crate) enum Message {
     Order(Box<Order>),
     /// What the sorter knows of the addresses of a set.
     Explained(Box<Explained>),
+    /// What other hosts of the site have learned.
+    Site(Site),
 }
 
 /// The result of accepting connections from one local socket.
@@ -57,76 +60,61 @@ pub(crate) struct NewConnections {
 #[derive(Debug)]
 pub(crate) struct Control {
     operator: LocalListener,
-    sorter: LocalListener,
+    sorter_socket: CompanionSocket,
+    site_socket: CompanionSocket,
     peers: Peers,
     /// Connections that have had a reply: their next request may be read.
     replied: Vec<Slot>,
-    sorter_status: SorterStatus,
-    sorter_totals: SorterTotals,
+    sorter: Sorter,
+    site: SiteCompanion,
     errors: u64,
-    sorter_uid: Option<u32>,
-    /// Whether any process that can connect to the sorter's socket counts as the sorter.
-    trusts_sorter_socket: bool,
     buffer: Vec<u8>,
 }
 
 impl Control {
-    /// Takes the sockets that the service manager passed, and binds the others in `dir`.
+    /// Takes the sockets that the service manager passed, and binds those of operators and the sorter in
+    /// `dir` otherwise.
     ///
     /// # Errors
     /// A socket cannot be bound, for another reason than a full or read-only file system.
     pub fn open(inherited: &mut Inherited, dir: &Path, registry: &Registry) -> Result<Control, String> {
-        // The unit of a passed socket sets its mode. With PrivateUsers= the sorter's user has no
-        // name here.
-        let trusts_sorter_socket = inherited.sorter.is_some();
-        let (operator, sorter) = (inherited.control.take(), inherited.sorter.take());
-        let mut operator = LocalListener::new(operator, CONTROL_SOCKET, Source::ControlListener, registry)?;
-        let mut sorter = LocalListener::new(sorter, SORTER_SOCKET, Source::SorterListener, registry)?;
-        for listener in [&mut operator, &mut sorter] {
-            if let Err(error) = listener.bind(dir, registry)
-                && !cannot_create_files(&error)
-            {
-                return Err(listener.problem().unwrap_or_default().to_owned());
-            }
-        }
-        let sorter_uid =
-            nix::unistd::User::from_name("hither-sorter").ok().flatten().map(|user| user.uid.as_raw());
+        let passed = inherited.control.take();
+        let mut operator = LocalListener::new(passed, CONTROL_SOCKET, Source::ControlListener, registry)?;
+        must_bind(&mut operator, dir, registry)?;
+        let mut sorter_socket = CompanionSocket::new(Companion::Sorter, inherited.sorter.take(), registry)?;
+        sorter_socket.set_wanted(true, dir, registry)?;
         Ok(Control {
             operator,
-            sorter,
+            sorter_socket,
+            site_socket: CompanionSocket::new(Companion::Site, inherited.site.take(), registry)?,
             peers: Peers::default(),
             replied: Vec::new(),
-            sorter_status: SorterStatus::default(),
-            sorter_totals: SorterTotals::default(),
+            sorter: Sorter::default(),
+            site: SiteCompanion::default(),
             errors: 0,
-            sorter_uid,
-            trusts_sorter_socket,
             buffer: vec![0; MESSAGE_MAX],
         })
+    }
+
+    fn companions(&mut self) -> [&mut CompanionSocket; 2] {
+        [&mut self.sorter_socket, &mut self.site_socket]
     }
 
     /// Binds the sockets that could not be bound before, or whose files in `dir` have been removed
     /// or replaced.
     pub fn bind_again(&mut self, dir: &Path, registry: &Registry) {
-        for listener in [&mut self.operator, &mut self.sorter] {
-            // `problems` reports a failure.
-            let _ = listener.bind(dir, registry);
+        // `problems` reports a failure.
+        let _ = self.operator.bind(dir, registry);
+        for socket in self.companions() {
+            let _ = socket.bind(dir, registry);
         }
     }
 
     /// Why a socket is not bound, for each that is not.
     pub fn problems(&self) -> impl Iterator<Item = String> {
-        [&self.operator, &self.sorter].into_iter().filter_map(|at| at.problem().map(ToOwned::to_owned))
-    }
-
-    /// The latest report of the sorter.
-    pub fn sorter_status(&self) -> &SorterStatus {
-        &self.sorter_status
-    }
-
-    /// What all sorters have done, if that has changed since the last call.
-    pub fn take_sorter_metrics(&mut self) -> Option<SorterMetrics> {
-        self.sorter_totals.take_changed()
+        [&self.operator, &self.sorter_socket.listener, &self.site_socket.listener]
+            .into_iter()
+            .filter_map(|at| at.problem().map(ToOwned::to_owned))
     }
 
     /// Messages and connections that were refused, since the start.
@@ -134,20 +122,23 @@ impl Control {
         self.errors
     }
 
-    /// Accepts some of the connections that wait at one of the sockets.
+    /// Accepts some of the connections that wait at the socket of operators, or of a companion.
     pub fn accept(
         &mut self,
         registry: &Registry,
-        from_sorter: bool,
+        companion: Option<Companion>,
         now: Monotonic,
         budget: &mut Budget,
     ) -> NewConnections {
         let mut accepted = NewConnections::default();
         for _ in 0..ACCEPTED_PER_TURN_MAX {
-            let listener = if from_sorter { &self.sorter } else { &self.operator };
+            let listener = match companion {
+                None => &self.operator,
+                Some(companion) => &self.socket(companion).listener,
+            };
             match listener.accept() {
                 Accepted::Connection(connection) => {
-                    accepted.slots.extend(self.add(registry, connection, from_sorter, now));
+                    accepted.slots.extend(self.add(registry, connection, companion, now));
                 }
                 Accepted::Nothing => return accepted,
                 Accepted::Failed(error) => {
@@ -164,63 +155,59 @@ impl Control {
         accepted
     }
 
+    fn socket(&self, companion: Companion) -> &CompanionSocket {
+        match companion {
+            Companion::Sorter => &self.sorter_socket,
+            Companion::Site => &self.site_socket,
+        }
+    }
+
     fn add(
         &mut self,
         registry: &Registry,
         connection: Connection,
-        is_sorter: bool,
+        companion: Option<Companion>,
         now: Monotonic,
     ) -> Option<Slot> {
         let process = connection.peer().ok()?;
         let is_ours = process.uid == 0 || process.uid == nix::unistd::geteuid().as_raw();
-        let may_sort = self.trusts_sorter_socket || is_ours || self.sorter_uid == Some(process.uid);
-        if is_sorter && !may_sort {
-            log::warn!(
-                event = Event::SorterRefused, reason = "its user is neither ours nor hither-sorter", user = process.uid;
-                "refused a connection to the sorter's socket by user {}; expected our own user or hither-sorter",
-                process.uid
-            );
+        if let Some(companion) = companion
+            && !self.socket(companion).admits(process.uid, is_ours)
+        {
+            companion.log_stranger(process.uid);
             self.errors += 1;
             return None;
         }
-        let rank = match (is_sorter, is_ours) {
-            (true, _) => Rank::Sorter,
-            (false, true) => Rank::Ours,
-            (false, false) => Rank::Others,
+        let rank = match (companion, is_ours) {
+            (Some(companion), _) => Rank::Companion(companion),
+            (None, true) => Rank::Ours,
+            (None, false) => Rank::Others,
         };
         if let Some(key) = self.peers.to_close(rank, now) {
-            self.errors += u64::from(!is_sorter);
+            self.errors += u64::from(companion.is_none());
             self.close(key);
         }
         let slot = self.peers.next_slot();
         let token = Source::Peer(slot).token();
         registry.register(&mut SourceFd(&connection.as_raw_fd()), token, Interest::READABLE).ok()?;
         self.peers.insert(slot, connection, process, rank, now);
-        if is_sorter {
-            log::info!(
-                event = Event::SorterConnected, process = process.pid;
-                "process {} is the sorter",
-                process.pid
-            );
-            self.sorter_totals.connected(process.pid);
-            self.sorter_status =
-                SorterStatus { connected: true, pid: Some(process.pid), ..SorterStatus::default() };
+        match companion {
+            Some(Companion::Sorter) => self.sorter.connected(process.pid),
+            Some(Companion::Site) => self.site.connected(process.pid),
+            None => return Some(slot),
         }
+        companion.inspect(|companion| companion.log_connected(process.pid));
         Some(slot)
     }
 
     /// Closes a connection. That takes it out of the poll, since no other process has its descriptor.
     fn close(&mut self, key: usize) {
         let Some(local) = self.peers.remove(key) else { return };
-        if local.is_sorter() {
-            log::info!(
-                event = Event::SorterGone, process = local.process().pid;
-                "the sorter, process {}, has disconnected; addresses keep their present order",
-                local.process().pid
-            );
-            self.sorter_totals.disconnected();
-            self.sorter_status.connected = false;
-            self.sorter_status.pid = None;
+        let Some(companion) = local.companion() else { return };
+        companion.log_gone(local.process().pid);
+        match companion {
+            Companion::Sorter => self.sorter.disconnected(),
+            Companion::Site => self.site.disconnected(),
         }
     }
 
@@ -245,81 +232,65 @@ impl Control {
             Err(error) => return self.refuse(slot, error.to_string()),
         };
         budget.use_up(octets.len());
-        if local.is_sorter() {
-            return match decode::<SorterMessage>(octets) {
-                Ok(message) => self.on_sorter_message(slot, message),
-                Err(error) => self.refuse(slot, error.to_string()),
-            };
-        }
-        match decode::<Request>(octets) {
-            Ok(request) => {
+        let read = match local.companion() {
+            Some(Companion::Sorter) => decode(octets).map(|message| self.on_sorter_message(slot, message)),
+            Some(Companion::Site) => decode(octets).map(|message| self.on_site_message(slot, message, now)),
+            None => decode(octets).map(|request| {
                 local.expect_reply();
                 Message::Request(request, local.process())
-            }
-            Err(error) => self.refuse(slot, error.to_string()),
-        }
+            }),
+        };
+        read.unwrap_or_else(|error| self.refuse(slot, error.to_string()))
     }
 
     /// Closes a connection that sent a malformed message, or that cannot be read.
     fn refuse(&mut self, slot: Slot, message: String) -> Message {
         let Some(local) = self.peers.get(slot) else { return Message::None };
-        let (process, is_sorter) = (local.process(), local.is_sorter());
+        let (process, is_companion) = (local.process(), local.companion().is_some());
         self.errors += 1;
         // The error may quote the message, with names of clients in it.
         log::debug!("malformed message of process {}: {message}", process.pid);
         // Any user can cause this line at any rate, so it is limited.
-        let level = if is_sorter { log::Level::Warn } else { log::Level::Debug };
+        let level = if is_companion { log::Level::Warn } else { log::Level::Debug };
         log::log!(
             level,
             "process {} of user {} sent a malformed message; closing its connection",
             process.pid,
             process.uid
         );
-        if !is_sorter {
+        if !is_companion {
             self.reply(slot, &Response::Error { message });
         }
         self.close(slot.key);
         Message::None
     }
 
-    fn on_sorter_message(&mut self, slot: Slot, message: SorterMessage) -> Message {
-        match message {
-            SorterMessage::Hello { version, lacks } => {
-                if version != hither_control::VERSION {
-                    let reason = format!("this daemon speaks version {}", hither_control::VERSION);
-                    log::warn!(
-                        event = Event::SorterRefused, reason:% = reason;
-                        "the sorter speaks version {version}: its connection is closed"
-                    );
-                    self.reply(slot, &SorterReply::Unwelcome { reason });
-                    self.errors += 1;
-                    self.close(slot.key);
-                    return Message::Handled;
-                }
-                self.sorter_status.lacks = lacks;
-            }
-            SorterMessage::Explained(said) => return Message::Explained(Box::new(said)),
-            SorterMessage::Stats(counts) => {
-                self.sorter_status.probes = counts.sent;
-                self.sorter_totals.note(counts);
-            }
-            SorterMessage::Order(words) => {
-                self.sorter_status.orders += 1;
-                if let Some(order) = parse_order(&words) {
-                    return Message::Order(Box::new(order));
-                }
-                self.errors += 1;
-                let reason = "its name or type is invalid".to_owned();
-                self.reply(slot, &SorterReply::Rejected { reason, set_version: None });
-            }
+    /// Checks the version of a companion. One of another version gets the answer `unwelcome`, and its
+    /// connection is closed. `versions`: its own, and that of the daemon.
+    fn welcome<T: serde::Serialize>(
+        &mut self,
+        slot: Slot,
+        companion: Companion,
+        versions: (u32, u32),
+        unwelcome: impl Fn(String) -> T,
+    ) -> bool {
+        let (theirs, ours) = versions;
+        if theirs == ours {
+            return true;
         }
-        Message::Handled
+        let reason = format!("this daemon speaks version {ours}");
+        let said = format!("{} speaks version {theirs}: its connection is closed", companion.program());
+        companion.log_refused(&reason, &said);
+        self.reply(slot, &unwelcome(reason));
+        self.errors += 1;
+        self.close(slot.key);
+        false
     }
 
-    /// Asks the sorter about the addresses of a set. Whether it is connected, and takes the request.
-    pub fn ask_sorter(&mut self, request: &Explain) -> bool {
-        let Some(sorter) = self.peers.sorter() else { return false };
-        encode(&SorterReply::Explain(request.clone())).is_ok_and(|octets| sorter.send(&octets).is_ok())
+    /// Sends a message to a companion. Whether it is connected, and takes the message.
+    fn send_to<T: serde::Serialize>(&mut self, companion: Companion, message: &T) -> bool {
+        let Some((_, local)) = self.peers.companion(companion) else { return false };
+        encode(message).is_ok_and(|octets| local.send(&octets).is_ok())
     }
 
     /// Whether a connection is still open.
@@ -339,7 +310,7 @@ impl Control {
     }
 
     /// Sends an encoded message. If the process has left too much unread, an operator's connection
-    /// is closed; for the sorter only the message is lost.
+    /// is closed; for a companion only the message is lost.
     pub fn reply_encoded(&mut self, slot: Slot, octets: &[u8]) {
         let Some(local) = self.peers.get(slot) else { return };
         if local.take_awaits_reply() {
@@ -347,7 +318,7 @@ impl Control {
         }
         if let Err(error) = local.send(octets) {
             log::debug!("cannot send the reply to process {}: {error}", local.process().pid);
-            if !local.is_sorter() {
+            if local.companion().is_none() {
                 self.errors += 1;
                 self.close(slot.key);
             }

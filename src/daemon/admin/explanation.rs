@@ -1,14 +1,15 @@
 //! What the core knows of a name, as `hitherctl explain` gets it.
 
-use crate::daemon::admin::answer_source::withheld;
+use crate::daemon::admin::answer_source::{from_site, withheld};
 use crate::daemon::admin::operator_query::attempts;
 use crate::daemon::upstreams::Labels;
 use hither_control::{
-    AddressReport, AskedBy, Explanation, NextReport, RoundReport, SetReport, SourceKind, VersionReport,
+    AddressReport, AskedBy, Explanation, NextReport, RoundReport, SetReport, SiteAskReport, SourceKind,
+    VersionReport,
 };
 use hither_local::{LocalAnswer, Reason, standard};
 use hither_rounds::reply::ede;
-use hither_rounds::{Answer, Explained, Origin, Question, Standing, Trace, VersionTrace, Within};
+use hither_rounds::{Answer, Explained, Origin, Question, SiteTrace, Standing, Trace, VersionTrace, Within};
 use hither_table::{Address, Family, FamilyDraft, Monotonic, Part, Rtt, Trust};
 
 /// Addresses that are reported; the others are counted.
@@ -62,7 +63,7 @@ fn source(known: &Explained<'_>, question: &Question) -> Option<(SourceKind, Opt
         Answer::Record { .. } => match known.origin {
             Origin::Round => (SourceKind::Cache, round()),
             Origin::Restored => (SourceKind::Restored, None),
-            Origin::Site => (SourceKind::Cache, Some("another host of the site".to_owned())),
+            Origin::Site => (SourceKind::Site, known.site.as_ref().and_then(|site| from_site(site).detail)),
             Origin::TakenOver => {
                 (SourceKind::Cache, Some("a round of the daemon before this one".to_owned()))
             }
@@ -129,8 +130,18 @@ fn round_report(trace: &Trace, labels: &Labels, now: Monotonic) -> RoundReport {
         began_ms_ago: ago(trace.started, now),
         lasted_us: trace.ended.map(|end| end.at.since(trace.started).as_micros() as u64),
         end: trace.ended.map_or("live", |end| end.how).to_owned(),
+        site: trace.site.map(|site| site_report(&site, trace.started)),
         attempts,
         attempts_more,
+    }
+}
+
+fn site_report(site: &SiteTrace, started: Monotonic) -> SiteAskReport {
+    let after = |at: Monotonic| at.since(started).as_micros() as u64;
+    SiteAskReport {
+        asked_us: after(site.asked),
+        ended_us: site.ended.map(after),
+        outcome: site.outcome.as_str().to_owned(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Administration from this host: operators and the sorter at the local sockets, hints of readers,
+//! Administration from this host: operators and companions at the local sockets, hints of readers,
 //! and log lines about upstreams.
 //!
 //! [`Admin`] owns the local sockets with all their connections, the requests of operators that have no
@@ -11,10 +11,11 @@
 //! [`Admin::on_time`] sends those that are.
 //!
 //! It promises that each operator's request gets one reply, that no user can keep root, the
-//! daemon's own user or the sorter out, and that the memory for connections, requests and senders
+//! daemon's own user or a companion out, and that the memory for connections, requests and senders
 //! has a bound. It never calls the core: the caller passes in what it needs from there.
 
 mod answer_source;
+mod companion;
 mod control;
 mod explanation;
 mod explanations;
@@ -28,7 +29,8 @@ mod sorter_counts;
 mod sorter_order;
 mod status;
 
-pub(crate) use answer_source::{AnswerSource, Search, has_record, source_of, withheld};
+pub(crate) use answer_source::{AnswerSource, Search, from_site, has_record, source_of, withheld};
+pub(crate) use companion::Companion;
 pub(crate) use control::{Message, NewConnections};
 pub(crate) use explanation::{explanation, family};
 pub(crate) use explanations::WaitsFor;
@@ -36,7 +38,7 @@ pub(crate) use flushes::FlushSlice;
 pub(crate) use hints::{Hint, Sender};
 pub(crate) use open_rounds::open_rounds;
 pub(crate) use operator_query::{Composed, FoundQuery};
-pub(crate) use status::{StatusFacts, status_line};
+pub(crate) use status::{CompanionFacts, StatusFacts, status_line};
 
 use crate::daemon::feed::Changes;
 use crate::daemon::insight::Insight;
@@ -48,7 +50,7 @@ use control::Control;
 use explanations::Explanations;
 use flushes::Flushes;
 use hints::Hints;
-use hither_control::{Explanation, Response, SorterReply, SorterStatus};
+use hither_control::{Explanation, Response, SiteStatus, SorterReply, SorterStatus};
 use hither_rounds::{ClientId, OrderResult, Question, Trace};
 use hither_table::{Monotonic, SorterMetrics};
 use mio::{Registry, Waker};
@@ -157,6 +159,27 @@ impl Admin {
         self.control.take_sorter_metrics()
     }
 
+    /// Begins or ends the sharing of answers with other hosts. A socket that cannot be bound is among the
+    /// problems.
+    pub fn set_site(&mut self, is_on: bool, dir: &Path, registry: &Registry) {
+        self.control.set_site(is_on, dir, registry);
+    }
+
+    /// The latest report of the companion `hither-site`; `None` if nothing is shared.
+    pub fn site_status(&self) -> Option<SiteStatus> {
+        self.control.site_status()
+    }
+
+    /// Whether the companion `hither-site` can be asked, if that has changed since the last call.
+    pub fn take_site_ready(&mut self) -> Option<bool> {
+        self.control.take_site_ready()
+    }
+
+    /// Asks the companion `hither-site`. Whether it is connected, and takes the request.
+    pub fn ask_site(&mut self, ask: u64, question: &Question) -> bool {
+        self.control.ask_site(ask, question)
+    }
+
     /// The counts for the statistics.
     pub fn counts(&self) -> AdminCounts {
         AdminCounts {
@@ -166,7 +189,7 @@ impl Admin {
         }
     }
 
-    /// Accepts some of the connections that wait at `source`, one of the two local sockets.
+    /// Accepts some of the connections that wait at `source`, one of the local sockets.
     pub fn accept(
         &mut self,
         source: Source,
@@ -174,7 +197,7 @@ impl Admin {
         now: Monotonic,
         budget: &mut Budget,
     ) -> NewConnections {
-        self.control.accept(registry, source == Source::SorterListener, now, budget)
+        self.control.accept(registry, Companion::at(source), now, budget)
     }
 
     /// Reads one message of a local connection.
@@ -188,7 +211,7 @@ impl Admin {
         }
     }
 
-    /// Sends a reply to an operator or to the sorter.
+    /// Sends a reply to an operator or to a companion.
     pub fn reply<T: serde::Serialize>(&mut self, slot: Slot, message: &T) {
         self.control.reply(slot, message);
     }

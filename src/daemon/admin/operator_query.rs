@@ -100,7 +100,7 @@ impl OperatorQueries {
     ) {
         self.add(slot, None, question, now);
         if let Some(added) = self.queries.last_mut() {
-            added.report = Some(report(reply, Duration::ZERO, source));
+            added.report = Some(QueryReport { from_cache: true, ..report(reply, Duration::ZERO, source) });
         }
     }
 

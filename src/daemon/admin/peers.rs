@@ -1,13 +1,14 @@
 //! The connections at the local sockets, and the choice of the one to close when all slots are in
 //! use.
 //!
-//! Any user may connect, so a new connection is never refused: an old one is closed for it. The
-//! sorter has a slot of its own. Root and the daemon's user share slots that no other user can
+//! Any user may connect, so a new connection is never refused: an old one is closed for it. Each
+//! companion has a slot of its own. Root and the daemon's user share slots that no other user can
 //! take. The other users share the rest: the user with most connections loses one. Connections that
 //! have never sent a message are closed first, then the one that has been silent longest, and last
 //! those that await a reply. If the unit has PrivateUsers=, all other users appear with one user
 //! id.
 
+use crate::daemon::admin::companion::Companion;
 use crate::daemon::sources::Slot;
 use hither_net::seqpacket::{Connection, Peer};
 use hither_table::Monotonic;
@@ -26,8 +27,8 @@ const FIRST_MESSAGE_WITHIN: Duration = Duration::from_secs(1);
 /// The class of slots that a connection takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Rank {
-    /// One at a time. A newer one replaces the older, which may hang.
-    Sorter,
+    /// One at a time of each. A newer one replaces the older, which may hang.
+    Companion(Companion),
     /// Root, or the daemon's own user.
     Ours,
     /// Any other user.
@@ -37,7 +38,7 @@ pub(crate) enum Rank {
 impl Rank {
     fn slots(self) -> usize {
         match self {
-            Self::Sorter => 1,
+            Self::Companion(_) => 1,
             Self::Ours => OURS_MAX,
             Self::Others => OTHERS_MAX,
         }
@@ -96,9 +97,12 @@ impl LocalConnection {
         self.process
     }
 
-    /// Whether this is the sorter's connection.
-    pub fn is_sorter(&self) -> bool {
-        self.standing.rank == Rank::Sorter
+    /// The companion whose connection this is; `None` for an operator's.
+    pub fn companion(&self) -> Option<Companion> {
+        match self.standing.rank {
+            Rank::Companion(companion) => Some(companion),
+            Rank::Ours | Rank::Others => None,
+        }
     }
 
     /// Whether its request has no reply yet.
@@ -145,9 +149,9 @@ impl Peers {
         to_close(self.slab.iter().map(|(key, local)| (key, &local.standing)), rank, now)
     }
 
-    /// The connection of the sorter, if there is one.
-    pub fn sorter(&mut self) -> Option<&mut LocalConnection> {
-        self.slab.iter_mut().map(|(_, local)| local).find(|local| local.is_sorter())
+    /// The connection of a companion, if there is one, with its key.
+    pub fn companion(&mut self, companion: Companion) -> Option<(usize, &mut LocalConnection)> {
+        self.slab.iter_mut().find(|(_, local)| local.companion() == Some(companion))
     }
 
     /// The slot that the next connection gets.
@@ -190,17 +194,19 @@ mod tests {
     }
 
     #[test]
-    fn other_users_connections_do_not_keep_root_or_the_sorter_out() {
+    fn other_users_connections_do_not_keep_root_or_a_companion_out() {
         let mut all: Vec<Standing> =
             (0..OTHERS_MAX as u64).map(|n| standing(Rank::Others, 65_534, n)).collect();
         assert_eq!(closed(&all, Rank::Ours), None);
-        assert_eq!(closed(&all, Rank::Sorter), None);
+        let [sorter, site] = [Companion::Sorter, Companion::Site].map(Rank::Companion);
+        assert_eq!((closed(&all, sorter), closed(&all, site)), (None, None));
         assert_eq!(closed(&all, Rank::Others), Some(0), "the oldest of the silent ones");
         all.extend((0..OURS_MAX as u64).map(|n| standing(Rank::Ours, 0, 100 + n)));
         assert_eq!(closed(&all, Rank::Others), Some(0), "other users do not displace root");
         assert_eq!(closed(&all, Rank::Ours), Some(OTHERS_MAX), "root displaces root");
-        all.push(standing(Rank::Sorter, 7, 200));
-        assert_eq!(closed(&all, Rank::Sorter), Some(all.len() - 1), "the newer sorter replaces the older");
+        all.push(standing(sorter, 7, 200));
+        assert_eq!(closed(&all, sorter), Some(all.len() - 1), "the newer sorter replaces the older");
+        assert_eq!(closed(&all, site), None, "each companion has its own slot");
     }
 
     #[test]

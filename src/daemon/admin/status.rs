@@ -3,8 +3,8 @@
 use crate::daemon::admin::operator_query::transport_word;
 use crate::daemon::upstreams::EncryptedReport;
 use hither_control::{
-    FeedStatus, FileStatus, Response, SorterState, SorterStatus, Status, TlsStatus, UpstreamStatus, counted,
-    encode,
+    FeedStatus, FileStatus, Response, SiteStatus, SorterState, SorterStatus, Status, TlsStatus,
+    UpstreamStatus, counted, encode,
 };
 use hither_rounds::{Routes, Server, UpstreamReport};
 use hither_secure::Date;
@@ -81,9 +81,17 @@ pub(crate) struct StatusFacts<'f> {
     /// The file or program that named each upstream.
     pub origins: &'f BTreeMap<Server, String>,
     pub files: &'f [FileStatus],
+    pub companions: CompanionFacts<'f>,
+    pub problems: Vec<String>,
+}
+
+/// What a status says of the companions.
+#[derive(Debug)]
+pub(crate) struct CompanionFacts<'f> {
+    /// Whether the configuration demands a sorter.
     pub sorts: bool,
     pub sorter: &'f SorterStatus,
-    pub problems: Vec<String>,
+    pub site: Option<SiteStatus>,
 }
 
 impl StatusFacts<'_> {
@@ -107,7 +115,8 @@ impl StatusFacts<'_> {
             files_more: self.files.len().saturating_sub(FILES_MAX) as u64,
             looked_up,
             hits,
-            sorter: SorterStatus { state: self.sorter_state(), ..self.sorter.clone() },
+            sorter: SorterStatus { state: self.sorter_state(), ..self.companions.sorter.clone() },
+            site: self.companions.site.map(Box::new),
             feed: FeedStatus {
                 subscribers: self.counters.get(Counter::FeedSubscribers),
                 names: self.counters.get(Counter::FeedNames),
@@ -117,7 +126,7 @@ impl StatusFacts<'_> {
     }
 
     fn sorter_state(&self) -> SorterState {
-        match (self.sorts, self.sorter.connected) {
+        match (self.companions.sorts, self.companions.sorter.connected) {
             (_, true) => SorterState::Connected,
             (false, false) => SorterState::Off,
             (true, false) if self.uptime < SORTER_WITHIN => SorterState::Starting,

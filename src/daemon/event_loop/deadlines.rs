@@ -1,7 +1,7 @@
 //! The deadlines at which the event loop wakes up without an event.
 
+use crate::daemon::companion_child::CompanionChild;
 use crate::daemon::event_loop::Daemon;
-use crate::daemon::sorter_child::Sorter;
 use crate::logging::Event;
 use hither_table::Monotonic;
 
@@ -18,8 +18,8 @@ pub(super) enum Deadline {
     Accept,
     /// TCP connections have been idle for too long, or the next queries may begin their rounds.
     Clients,
-    /// The sorter is started again after it has ended.
-    SorterStart,
+    /// A companion is started again after it has ended.
+    CompanionStart,
     /// The service manager expects a watchdog notification.
     Watchdog,
     /// A message that the service manager did not take is sent again.
@@ -40,7 +40,7 @@ impl Daemon {
     /// All deadlines, each with its time if it is set.
     fn deadlines(&mut self) -> [(Deadline, Option<Monotonic>); 13] {
         let supervision = &self.supervision;
-        let sorter = supervision.sorter.as_ref().and_then(Sorter::timeout);
+        let companion = supervision.children.iter().filter_map(CompanionChild::timeout).min();
         let (watchdog, manager) = (supervision.watchdog.map(|(_, at)| at), supervision.manager.timeout());
         [
             (Deadline::Rounds, self.core.timeout()),
@@ -48,7 +48,7 @@ impl Daemon {
             (Deadline::Encrypted, self.upstreams.encrypted().timeout()),
             (Deadline::Accept, self.shortage.timeout()),
             (Deadline::Clients, self.clients.timeout()),
-            (Deadline::SorterStart, sorter),
+            (Deadline::CompanionStart, companion),
             (Deadline::Watchdog, watchdog),
             (Deadline::ServiceManager, manager),
             (Deadline::Operators, self.admin.timeout()),

@@ -123,7 +123,9 @@ impl Daemon {
             Source::Upstream(slot) => self.on_upstream(slot, now, budget),
             Source::Secure(slot) => self.on_encrypted(slot, now, budget),
             Source::Handshake(slot) => self.on_handshake(slot, now),
-            Source::ControlListener | Source::SorterListener => self.on_local_listener(source, now, budget),
+            Source::ControlListener | Source::SorterListener | Source::SiteListener => {
+                self.on_local_listener(source, now, budget);
+            }
             Source::Peer(slot) => self.on_peer(slot, now, budget),
             Source::Hints => self.on_hints(now, budget),
             Source::ChangesListener => self.on_changes_listener(now, budget),

@@ -53,7 +53,7 @@ fn daemon_with(dir: &Path, listen: &str) -> (Daemon, UdpSocket) {
     std::fs::write(dir.join("hither.toml"), text).expect("writable");
     let path = dir.join("hither.toml");
     let config = Config::load(Some(&path)).expect("right");
-    let mut daemon = Daemon::start(config, Some(path), false).expect("started");
+    let mut daemon = Daemon::start(config, Some(path), &[]).expect("started");
     let (version, time) = (daemon.core.table().writer().next_version(), now());
     let address = Ipv4Addr::new(192, 0, 2, 1).into();
     let set = FamilyDraft::of(version, [address], time.as_ms() + 1_000_000, 1000);

@@ -1,9 +1,9 @@
-//! Handles messages of processes of this host: requests of operators, orders of the sorter, hints of
-//! readers.
+//! Handles messages of processes of this host: requests of operators, orders of the sorter, offers of
+//! the site, hints of readers.
 
 use crate::daemon::admin::{
-    AnswerSource, Composed, FlushSlice, Hint, Message, StatusFacts, WaitsFor, explanation, family,
-    status_line, withheld,
+    AnswerSource, CompanionFacts, Composed, FlushSlice, Hint, Message, StatusFacts, WaitsFor, explanation,
+    family, from_site, status_line, withheld,
 };
 use crate::daemon::clients::waiting_clients::{Pending, ReplyTo};
 use crate::daemon::event_loop::Daemon;
@@ -57,6 +57,7 @@ impl Daemon {
                     let sender = SenderId(slot.number());
                     self.tell(now, Input::Order { sender, order: *order });
                 }
+                Message::Site(site) => self.tell(now, Input::Site(site)),
             }
             if budget.is_spent() {
                 break;
@@ -94,6 +95,7 @@ impl Daemon {
             Request::Flush { names } => {
                 may_change(peer, "flush").and_then(|()| self.flush(slot, &names, now))
             }
+            Request::FlushSite => may_change(peer, "flush").map(|()| self.flush_site(slot, now)),
             Request::Reload => may_change(peer, "reload").map(|()| self.reload.requests.request(slot)),
             Request::ReloadBegun => may_change(peer, "reload").map(|()| self.reload_begun(slot, now)),
             Request::Query { name, rtype } => self.query_for_operator(slot, &name, &rtype, now),
@@ -128,8 +130,11 @@ impl Daemon {
                 routes: rounds.routes(),
                 origins: &self.reload.origins().origins,
                 files: self.reload.files(),
-                sorts: self.reload.config().sort.enabled,
-                sorter: self.admin.sorter_status(),
+                companions: CompanionFacts {
+                    sorts: self.reload.config().sort.enabled,
+                    sorter: self.admin.sorter_status(),
+                    site: self.admin.site_status(),
+                },
                 problems,
             };
             let status = facts.compose();
@@ -192,16 +197,25 @@ impl Daemon {
         let placed = PlacedQuery { query: &query, place: None };
         let hit = self.core.answer_hit(now, placed, 65_535, &mut reply);
         if hit > 0 {
-            let kind =
-                if self.core.is_restored(&question) { SourceKind::Restored } else { SourceKind::Cache };
-            let detail = self.core.withheld(now, &question).map(withheld);
-            self.admin.add_hit(slot, question, &reply[..hit], &AnswerSource::new(kind, detail), now);
+            let source = self.source_of_hit(&question, now);
+            self.admin.add_hit(slot, question, &reply[..hit], &source, now);
             return Ok(());
         }
         let client = self.clients.wait(Pending::new(&query, ReplyTo::Control(slot), OPERATOR, now));
         self.admin.add_miss(slot, question, client, now);
         self.tell(now, Input::Ask { client, question: &question, recursion: true });
         Ok(())
+    }
+
+    /// The source of an answer of the cache.
+    fn source_of_hit(&mut self, question: &Question, now: Monotonic) -> AnswerSource {
+        if let Some(why) = self.core.withheld(now, question) {
+            return AnswerSource::new(SourceKind::Cache, Some(withheld(why)));
+        }
+        let site = self.core.site_origin(question).map(|origin| from_site(&origin));
+        let is_restored = self.core.is_restored(question);
+        let kind = if is_restored { SourceKind::Restored } else { SourceKind::Cache };
+        site.unwrap_or_else(|| AnswerSource::new(kind, None))
     }
 }
 

@@ -82,8 +82,7 @@ impl Executor<'_> {
         now: Monotonic,
     ) {
         let Some(found) = self.admin.find_query(reply.slot, reply.client) else { return };
-        let trace = rounds.trace(&found.question);
-        let source = source_of(answer, &found.question.name, trace, found.began, self.admin.labels());
+        let source = source_of(answer, &found.question, rounds, found.began, self.admin.labels());
         let search = self.search_for(answer, &found.question, rounds);
         self.admin.note_reply(&found, &reply.octets, &source, search, now);
     }
@@ -91,8 +90,7 @@ impl Executor<'_> {
     /// Logs a reply to a client.
     fn log_answered(&mut self, answered: &Answered, answer: &Answer, rounds: &Rounds, now: Monotonic) {
         let Answered { question, peer, is_tcp, asked, rcode } = answered;
-        let trace = rounds.trace(question);
-        let source = source_of(answer, &question.name, trace, *asked, self.admin.labels());
+        let source = source_of(answer, question, rounds, *asked, self.admin.labels());
         let upstream = source.detail.filter(|_| source.kind == SourceKind::Upstream);
         self.admin.insight.note_reply(Replied {
             name: question.name,
@@ -146,6 +144,10 @@ impl Outputs for Executor<'_> {
 
     fn order_result(&mut self, sender: SenderId, result: OrderResult) {
         self.admin.reply_to_order(Slot::of(sender.0), result);
+    }
+
+    fn ask_site(&mut self, round: u64, question: &Question) -> bool {
+        self.admin.ask_site(round, question)
     }
 
     fn note(&mut self, now: Monotonic, rounds: &Rounds, note: &Note) {

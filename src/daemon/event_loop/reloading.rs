@@ -74,6 +74,7 @@ impl Daemon {
         crate::logging::start(config.log.level);
         self.clients.configure(&config);
         self.admin.changes.configure(&config, shares.subscribers, self.poll.registry());
+        self.admin.set_site(config.settings.site.is_on, &config.runtime_dir, self.poll.registry());
         self.reload.put_in_force(config);
         self.log_queries(now);
         self.reroute(now);

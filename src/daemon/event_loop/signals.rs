@@ -1,4 +1,4 @@
-//! Signals: a stop, a reload, or the end of the sorter's process.
+//! Signals: a stop, a reload, or the end of a companion's process.
 
 use crate::daemon::event_loop::Daemon;
 use crate::daemon::sources::Source;
@@ -11,11 +11,7 @@ impl Daemon {
         match signal {
             Signal::Terminate => self.begin_stop(now),
             Signal::Reload => self.reload.requests.signal(now),
-            Signal::Child => {
-                if let Some(sorter) = &mut self.supervision.sorter {
-                    sorter.reap(now);
-                }
-            }
+            Signal::Child => self.supervision.children.iter_mut().for_each(|child| child.reap(now)),
         }
         self.ready.push_back(Source::Signals);
     }

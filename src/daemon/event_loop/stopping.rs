@@ -1,6 +1,7 @@
 //! Stops the daemon: the cache is saved, no further query is taken, clients that wait get their replies
 //! for a moment, then SERVFAIL, and the table is closed.
 
+use crate::daemon::companion_child::CompanionChild;
 use crate::daemon::event_loop::Daemon;
 use crate::daemon::reload::unusable_config;
 use crate::daemon::turn::{Budget, Share};
@@ -42,9 +43,7 @@ impl Daemon {
 
     /// Replies to all clients that still wait, and closes the table.
     pub(super) fn shut_down(&mut self, now: Monotonic) {
-        if let Some(sorter) = &mut self.supervision.sorter {
-            sorter.end();
-        }
+        self.supervision.children.iter_mut().for_each(CompanionChild::end);
         self.clients.stop_workers();
         self.on_handed(now, &mut Budget::new(Share::ALL, clock::now));
         self.tell(now, Input::Shutdown);
@@ -56,8 +55,8 @@ impl Daemon {
         self.publish_counters(now);
         self.core.table().close();
         unusable_config::forget_failed_start(&self.reload.config().runtime_dir);
-        // Waiting for its end delays no client any more.
-        self.supervision.sorter = None;
+        // Waiting for their ends delays no client any more.
+        self.supervision.children.clear();
         log::debug!("{} sockets were still open at the end", self.upstreams.len());
         log::logger().flush();
     }

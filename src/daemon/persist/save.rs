@@ -4,6 +4,7 @@
 use crate::daemon::thread_results::send_result;
 use hither_rounds::Routes;
 use hither_saved::{AGE_MARGIN, Clocks, Header, Link, OCTETS_MAX, Set, USUAL_MAX, Writer};
+use hither_table::layout::SITE_ROUNDS;
 use hither_table::{Family, FamilyView, Monotonic, Reader, Snapshot, State};
 use hither_wire::name::Name;
 use mio::Waker;
@@ -120,10 +121,17 @@ fn write(job: &Job, file: &File) -> io::Result<Done> {
     let now = Monotonic::from_ms(job.now.boot_ms);
     let (mut entry, mut cut) = (Box::new(Snapshot::new()), false);
     let mut entries = job.reader.entries();
+    // What other hosts have learned is theirs to keep. A flush begins other rounds while this thread reads.
+    let before = job.reader.site_rounds();
+    let is_own = |view: &FamilyView<'_>| {
+        let was_of_site = before != 0 && view.round().wrapping_sub(before) < SITE_ROUNDS;
+        !was_of_site && !job.reader.is_of_site(view.round())
+    };
     while !cut && entries.next(&mut entry) {
         let Ok(name) = Name::from_wire(entry.name()) else { continue };
         for family in [Family::A, Family::Aaaa] {
-            if let Some(set) = entry.family(family).and_then(|view| set(name, family, &view, now)) {
+            let view = entry.family(family).filter(is_own);
+            if let Some(set) = view.and_then(|view| set(name, family, &view, now)) {
                 writer.add(&Set { route: job.routes.mark(&name), ..set })?;
             }
         }

@@ -17,6 +17,7 @@ use crate::site::{Ask, SiteOrigin};
 use crate::trace::{Cause, SiteOutcome};
 use hither_table::layout::SITE_ROUNDS;
 use hither_table::{Counter, Family, FamilyView, Key, Negative};
+use hither_wire::name::Name;
 
 /// An offer that was published, and the round that has waited for it.
 struct Taken {
@@ -50,6 +51,13 @@ impl Rounds {
         let is_known = shared.writer.get(&Key::of(&question.name), &mut shared.scratch);
         let round = shared.scratch.family(family).filter(|_| is_known)?.round();
         shared.site.has_round(round).then(|| shared.site.origin(&question.name, family, round)).flatten()
+    }
+
+    /// Where a fresh answer for a name comes from, if that is the site.
+    #[must_use]
+    pub fn site_origin_of(&self, name: &Name, answer: &Answer) -> Option<SiteOrigin> {
+        let Answer::Record { record, family, stale_ttl_s: None } = answer else { return None };
+        self.shared.site.origin(name, *family, record.family(*family)?.round())
     }
 
     /// Whether an answer is a fresh set that came from the site.

@@ -63,20 +63,20 @@ impl Judging {
 fn a_set_that_clients_ask_for_is_judged_once() {
     let mut judging = judging(&sort());
     let www = record("www.example", &[1, 2, 3, 4]);
-    judging.consider(&www, FoundBy::Change, 0, NOW);
-    judging.consider(&www, FoundBy::Walk, 0, NOW);
+    judging.consider(&www, FoundBy::Change, |_| false, NOW);
+    judging.consider(&www, FoundBy::Walk, |_| false, NOW);
     assert_eq!(judging.wishes(), 4);
     let (address, job) = judging.begin_next(|_| true, 0, NOW).expect("one");
     assert_eq!(judging.server_name(job).expect("a name").to_str(), "www.example");
-    judging.consider(&www, FoundBy::Change, 0, NOW);
+    judging.consider(&www, FoundBy::Change, |_| false, NOW);
     assert_eq!(judging.wishes(), 3, "one is on its way");
     judging.ended(job, Judgement::without_certificate(Trust::OtherName), 0, NOW);
     assert_eq!(judging.run(Trust::Verified, NOW).len(), 3);
-    judging.consider(&www, FoundBy::Change, 0, NOW);
+    judging.consider(&www, FoundBy::Change, |_| false, NOW);
     assert_eq!(judging.wishes(), 0);
     assert_eq!(judging.trust(www.name(), &address, NOW), Some(Trust::OtherName));
     // Another name at the same addresses is another question.
-    judging.consider(&record("ftp.example", &[1, 2]), FoundBy::Change, 0, NOW);
+    judging.consider(&record("ftp.example", &[1, 2]), FoundBy::Change, |_| false, NOW);
     assert_eq!(judging.wishes(), 2);
 }
 
@@ -100,11 +100,16 @@ fn names_that_nobody_asked_for_are_shown_to_nobody() {
         (record("host", &[1, 2]), 0),
     ] {
         for found_by in [FoundBy::Change, FoundBy::Walk] {
-            judging.consider(&record, found_by, restored, NOW);
+            judging.consider(&record, found_by, |round| round == restored, NOW);
             assert_eq!(judging.wishes(), 0, "{:?}", String::from_utf8_lossy(record.name()));
         }
     }
-    judging.consider(&record_of("new.example", &two, HOUR_MS - 1000), FoundBy::Walk, ROUND + 1, NOW);
+    judging.consider(
+        &record_of("new.example", &two, HOUR_MS - 1000),
+        FoundBy::Walk,
+        |round| round == ROUND + 1,
+        NOW,
+    );
     assert_eq!(judging.wishes(), 2);
 }
 
@@ -112,7 +117,7 @@ fn names_that_nobody_asked_for_are_shown_to_nobody() {
 fn private_addresses_are_judged_only_if_the_operator_allows_it() {
     let private = record_of("private.example", &[[10, 0, 0, 1].into(), [10, 0, 0, 2].into()], 0);
     let mut judging = judging(&Sort { private: true, ..sort() });
-    judging.consider(&private, FoundBy::Change, 0, NOW);
+    judging.consider(&private, FoundBy::Change, |_| false, NOW);
     assert_eq!(judging.wishes(), 2);
 }
 
@@ -120,10 +125,10 @@ fn private_addresses_are_judged_only_if_the_operator_allows_it() {
 fn a_set_that_changes_to_one_address_is_judged_and_old_verdicts_are_dropped() {
     let mut judging = judging(&sort());
     let before = record("www.example", &[1, 2]);
-    judging.consider(&before, FoundBy::Change, 0, NOW);
+    judging.consider(&before, FoundBy::Change, |_| false, NOW);
     judging.run(Trust::Verified, NOW);
     let after = record("www.example", &[9]);
-    judging.consider(&after, FoundBy::Change, 0, NOW);
+    judging.consider(&after, FoundBy::Change, |_| false, NOW);
     assert_eq!(judging.run(Trust::OtherName, NOW), [ip(9)]);
     assert_eq!(judging.trust(before.name(), &ip(1), NOW), None);
     assert_eq!(judging.trust(after.name(), &ip(9), NOW), Some(Trust::OtherName));
@@ -132,15 +137,15 @@ fn a_set_that_changes_to_one_address_is_judged_and_old_verdicts_are_dropped() {
 #[test]
 fn verdicts_of_names_in_use_are_renewed_behind_those_of_new_names() {
     let mut judging = judging(&sort());
-    judging.consider(&record("www.example", &[1, 2]), FoundBy::Change, 0, NOW);
+    judging.consider(&record("www.example", &[1, 2]), FoundBy::Change, |_| false, NOW);
     judging.run(Trust::OtherName, NOW);
     let again = record("www.example", &[1, 2]);
-    judging.consider(&again, FoundBy::Walk, 0, NOW.plus(Duration::from_millis(HOUR_MS)));
+    judging.consider(&again, FoundBy::Walk, |_| false, NOW.plus(Duration::from_millis(HOUR_MS)));
     assert_eq!(judging.wishes(), 0, "nobody has asked within the hour");
     let in_use = NOW.plus(Duration::from_millis(HOUR_MS - 1));
     judging.verdicts.doubt();
-    judging.consider(&again, FoundBy::Change, 0, in_use);
-    judging.consider(&record("new.example", &[5, 6]), FoundBy::Walk, 0, in_use);
+    judging.consider(&again, FoundBy::Change, |_| false, in_use);
+    judging.consider(&record("new.example", &[5, 6]), FoundBy::Walk, |_| false, in_use);
     assert_eq!(judging.run(Trust::Verified, in_use), [ip(6), ip(5), ip(2), ip(1)]);
 }
 
@@ -148,7 +153,7 @@ fn verdicts_of_names_in_use_are_renewed_behind_those_of_new_names() {
 fn handshakes_keep_their_rate_and_their_number() {
     let mut judging = judging(&Sort { tls_rate: 5, ..sort() });
     for n in 0..20 {
-        judging.consider(&record(&format!("{n}.example"), &[1, 2, 3, 4]), FoundBy::Change, 0, NOW);
+        judging.consider(&record(&format!("{n}.example"), &[1, 2, 3, 4]), FoundBy::Change, |_| false, NOW);
     }
     let mut begun = 0;
     for second in 0..10 {
@@ -157,7 +162,7 @@ fn handshakes_keep_their_rate_and_their_number() {
     assert_eq!(begun, 5 + 9 * 5);
     let mut judging = super::tests::judging(&Sort { tls_rate: 1000, ..sort() });
     for n in 0..20 {
-        judging.consider(&record(&format!("{n}.example"), &[1, 2, 3, 4]), FoundBy::Change, 0, NOW);
+        judging.consider(&record(&format!("{n}.example"), &[1, 2, 3, 4]), FoundBy::Change, |_| false, NOW);
     }
     let at = |ms| NOW.plus(Duration::from_millis(ms));
     let begun = (0..100).filter(|ms| judging.begin_next(|_| true, 0, at(*ms)).is_some()).count();
@@ -170,7 +175,7 @@ fn nothing_is_judged_while_the_clock_cannot_be_right_or_without_the_method() {
     let www = record("www.example", &[1, 2]);
     let mut judging = judging(&sort());
     judging.note_clock(false);
-    judging.consider(&www, FoundBy::Change, 0, NOW);
+    judging.consider(&www, FoundBy::Change, |_| false, NOW);
     assert_eq!((judging.begin_next(|_| true, 0, NOW), judging.begin_at(ip(1), 0, NOW)), (None, None));
     assert_eq!(judging.next_begin(|_| true), None);
     judging.note_clock(true);
@@ -181,7 +186,7 @@ fn nothing_is_judged_while_the_clock_cannot_be_right_or_without_the_method() {
         Sort { enabled: false, ..sort() },
     ] {
         let mut judging = super::tests::judging(&off);
-        judging.consider(&www, FoundBy::Change, 0, NOW);
+        judging.consider(&www, FoundBy::Change, |_| false, NOW);
         assert_eq!((judging.wishes(), judging.is_on()), (0, false));
     }
 }
@@ -190,7 +195,7 @@ fn nothing_is_judged_while_the_clock_cannot_be_right_or_without_the_method() {
 fn a_set_is_ordered_anew_when_its_last_verdict_comes_or_soon_after_the_first() {
     let mut judging = judging(&sort());
     let www = record("www.example", &[1, 2]);
-    judging.consider(&www, FoundBy::Change, 0, NOW);
+    judging.consider(&www, FoundBy::Change, |_| false, NOW);
     let verified = || Judgement::without_certificate(Trust::Verified);
     let jobs: Vec<usize> = (1..3).filter_map(|n| judging.begin_at(ip(n), 0, NOW)).collect();
     judging.ended(jobs[0], verified(), 0, NOW);
@@ -205,7 +210,7 @@ fn a_set_is_ordered_anew_when_its_last_verdict_comes_or_soon_after_the_first() {
 fn what_was_shown_in_another_network_does_not_count() {
     let mut judging = judging(&sort());
     let www = record("www.example", &[1, 2]);
-    judging.consider(&www, FoundBy::Change, 0, NOW);
+    judging.consider(&www, FoundBy::Change, |_| false, NOW);
     let (address, job) = judging.begin_next(|_| true, 0, NOW).expect("one");
     judging.network_changed();
     judging.ended(job, Judgement::without_certificate(Trust::Untrusted), 1, NOW);
@@ -216,7 +221,7 @@ fn what_was_shown_in_another_network_does_not_count() {
 fn a_flood_of_names_is_bounded_and_the_latest_come_first() {
     let mut judging = judging(&sort());
     for n in 0..WISHES_MAX {
-        judging.consider(&record(&format!("{n}.example"), &[1, 2]), FoundBy::Change, 0, NOW);
+        judging.consider(&record(&format!("{n}.example"), &[1, 2]), FoundBy::Change, |_| false, NOW);
     }
     assert_eq!(judging.wishes(), WISHES_MAX);
     let (_, job) = judging.begin_next(|_| true, 0, NOW).expect("one");

@@ -277,7 +277,7 @@ fn judged_set(choice: &mut ProbeChoice, name: &str, count: u16, now: Monotonic) 
     let mut record = Snapshot::new();
     assert!(writer.get(&Key::of(&name), &mut record));
     choice.judging.note_clock(true);
-    choice.judging.consider(&record, FoundBy::Change, 0, now);
+    choice.judging.consider(&record, FoundBy::Change, |_| false, now);
 }
 
 #[test]

@@ -368,7 +368,7 @@ fn judge(world: &mut World, name: &str, verdict: impl Fn(u8) -> Trust) {
 fn an_order_does_not_wait_for_certificates_and_another_one_follows_them() {
     let mut world = World::new(Config::default().sort);
     let record = snapshot("www.example", &few(&[1, 2, 3, 4]), false);
-    world.choice.judging.consider(&record, FoundBy::Change, 0, NOW);
+    world.choice.judging.consider(&record, FoundBy::Change, |_| false, NOW);
     world.update_with(record, FoundBy::Change);
     world.wait(10);
     let ends = |order: &Order| {

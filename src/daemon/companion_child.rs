@@ -1,8 +1,9 @@
-//! Runs the sorter as a child process if no service manager does. It is started again when it ends,
+//! Runs a companion as a child process if no service manager does. It is started again when it ends,
 //! and ends with the daemon.
 
-use crate::logging::Event;
+use crate::daemon::admin::Companion;
 use hither_table::Monotonic;
+use log::Level;
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -12,14 +13,15 @@ use std::time::{Duration, Instant};
 /// The shortest and the longest pause before it is started again. The pause doubles each time.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// How long the daemon waits for the sorter to end.
+/// How long the daemon waits for the process to end.
 const END_WITHIN: Duration = Duration::from_secs(1);
 /// The interval of the checks meanwhile.
 const CHECK_EVERY: Duration = Duration::from_millis(5);
 
-/// The sorter's process, or the time of its next start.
+/// The process of a companion, or the time of its next start.
 #[derive(Debug)]
-pub(crate) struct Sorter {
+pub(crate) struct CompanionChild {
+    companion: Companion,
     config: Option<PathBuf>,
     child: Option<Child>,
     pause: Duration,
@@ -35,21 +37,22 @@ pub(crate) fn ourselves_as(name: &str) -> io::Result<Command> {
     Ok(command)
 }
 
-impl Sorter {
-    /// Starts the sorter with this configuration file. A failure is logged, and it is tried again.
-    pub fn start(config: Option<PathBuf>, now: Monotonic) -> Sorter {
-        let mut sorter = Sorter { config, child: None, pause: PAUSE_MIN, restart_at: None };
-        sorter.spawn(now);
-        sorter
+impl CompanionChild {
+    /// Starts the companion with this configuration file. A failure is logged, and it is tried again.
+    pub fn start(companion: Companion, config: Option<PathBuf>, now: Monotonic) -> CompanionChild {
+        let mut started =
+            CompanionChild { companion, config, child: None, pause: PAUSE_MIN, restart_at: None };
+        started.spawn(now);
+        started
     }
 
     fn spawn(&mut self, now: Monotonic) {
         self.restart_at = None;
-        let spawned = ourselves_as("hither-sorter").and_then(|mut command| {
+        let spawned = ourselves_as(self.companion.program()).and_then(|mut command| {
             if let Some(config) = &self.config {
                 command.arg("--config").arg(config);
             }
-            // The sorter's standard input ends when the daemon does, and the sorter ends then.
+            // Its standard input ends when the daemon does, and it ends then.
             command
                 .arg("--with-parent")
                 .stdin(std::process::Stdio::piped())
@@ -59,25 +62,17 @@ impl Sorter {
         match spawned {
             Ok(child) => self.child = Some(child),
             Err(error) => {
-                log::error!(
-                    event = Event::SorterNotRunning, reason:% = error;
-                    "the sorter cannot be started: {error}; trying again in {:?}",
-                    self.pause
-                );
+                self.companion.log_not_running(Level::Error, &error, self.pause);
                 self.restart_at = Some(now.plus(self.pause));
             }
         }
     }
 
-    /// Notes that a child process has ended, which may be the sorter.
+    /// Notes that a child process has ended, which may be this one.
     pub fn reap(&mut self, now: Monotonic) {
         let Some(child) = &mut self.child else { return };
         if let Ok(Some(status)) = child.try_wait() {
-            log::warn!(
-                event = Event::SorterNotRunning, reason:% = status;
-                "the sorter has ended ({status}); starting it again in {:?}",
-                self.pause
-            );
+            self.companion.log_not_running(Level::Warn, &status, self.pause);
             self.child = None;
             self.restart_at = Some(now.plus(self.pause));
             self.pause = (self.pause * 2).min(PAUSE_MAX);
@@ -89,14 +84,14 @@ impl Sorter {
         self.restart_at
     }
 
-    /// Starts the sorter again if that is due.
+    /// Starts it again if that is due.
     pub fn on_time(&mut self, now: Monotonic) {
         if self.restart_at.is_some_and(|at| at <= now) {
             self.spawn(now);
         }
     }
 
-    /// Asks the sorter to end. `drop` waits for that.
+    /// Asks the process to end. `drop` waits for that.
     pub fn end(&mut self) {
         if let Some(child) = &mut self.child {
             drop(child.stdin.take());
@@ -107,14 +102,15 @@ impl Sorter {
     }
 }
 
-impl Drop for Sorter {
+impl Drop for CompanionChild {
     fn drop(&mut self) {
         self.end();
         let Some(mut child) = self.child.take() else { return };
         let until = Instant::now() + END_WITHIN;
         while let Ok(None) = child.try_wait() {
             if Instant::now() >= until {
-                log::warn!("the sorter does not end within {} s, and is killed", END_WITHIN.as_secs());
+                let (program, limit_s) = (self.companion.program(), END_WITHIN.as_secs());
+                log::warn!("{program} does not end within {limit_s} s, and is killed");
                 let _ = child.kill();
                 // Not waited for any longer: it may hang in the kernel.
                 return;

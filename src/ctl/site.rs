@@ -1,0 +1,60 @@
+//! What is shared with other hosts: its state in `status`, and `flush --site`.
+
+use super::ask::{TIMEOUT, ask, unexpected};
+use super::{Context, End};
+use hither_control::{Request, Response, SiteRefused, SiteStatus, counted};
+use std::io::Write;
+
+/// Removes what other hosts have learned.
+pub(super) fn flush(context: &Context, out: &mut impl Write) -> Result<End, End> {
+    match ask(context, &Request::FlushSite, TIMEOUT)? {
+        Response::Flushed { entries } if context.json => {
+            writeln!(out, "{}", serde_json::json!({ "entries": entries }))?
+        }
+        Response::Flushed { .. } => {}
+        _ => return Err(unexpected()),
+    }
+    Ok(End::Done)
+}
+
+/// Prints the state of the companion.
+pub(super) fn print(out: &mut impl Write, site: &SiteStatus) -> Result<(), End> {
+    let (report, counts) = (&site.report, &site.report.counts);
+    let Some(pid) = site.pid else {
+        writeln!(out, "site       hither-site is not connected")?;
+        return Ok(());
+    };
+    let state = if report.state.is_empty() { "starting" } else { &report.state };
+    let engine = if report.engine.is_empty() { "no engine" } else { &report.engine };
+    let group = if report.group.is_empty() { String::new() } else { format!(" of group {}", report.group) };
+    writeln!(out, "site       process {pid}, host {}{group}, {engine} {state}", report.host)?;
+    let (written, received) = (counted(counts.written, "set", "sets"), counts.received);
+    writeln!(out, "           {written} written, {received} received, {} offered", counts.offered)?;
+    let refused: Vec<String> = refusals(&counts.refused)
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(reason, count)| format!("{count} {reason}"))
+        .collect();
+    if !refused.is_empty() {
+        writeln!(out, "           refused: {}", refused.join(", "))?;
+    }
+    if let Some(problem) = &report.problem {
+        writeln!(out, "           problem: {problem}")?;
+    }
+    Ok(())
+}
+
+/// The counts of refused entries, each with its reason.
+fn refusals(refused: &SiteRefused) -> [(&'static str, u64); 8] {
+    let SiteRefused { signature, clock, expired, replayed, prefix, size, malformed, unshared } = *refused;
+    [
+        ("with a wrong signature", signature),
+        ("of a wrong clock", clock),
+        ("expired", expired),
+        ("older than one before", replayed),
+        ("of another site", prefix),
+        ("too large", size),
+        ("malformed", malformed),
+        ("not to be shared", unshared),
+    ]
+}
