@@ -13,6 +13,7 @@ use hither_table::Writer;
 use sim::chains;
 use sim::families;
 use sim::picks::{Exhaustive, Picks};
+use sim::site;
 use sim::upstreams::{FATES_LIES, FATES_SMALL};
 use sim::world::{Failures, Outcome, Plan, World, table};
 use sim::worlds::{
@@ -126,6 +127,53 @@ fn a_family_is_withheld_only_where_the_other_is_better() {
     }
 }
 
+/// Two hosts, one name, and an engine that passes on what it wants.
+#[test]
+fn every_race_of_two_hosts_of_a_site() {
+    let runs = exhaust_site(None, u64::MAX);
+    println!("{runs} interleavings");
+    assert!(runs > 10_000, "{runs}");
+}
+
+#[test]
+fn two_hosts_of_a_site_never_show_an_older_answer_after_a_newer_one() {
+    every_site("never_show_an_older", false);
+}
+
+#[test]
+fn a_companion_that_lies_breaks_no_promise_of_its_host() {
+    every_site("companion_that_lies", true);
+}
+
+fn every_site(test: &str, lies: bool) {
+    if let Some(seed) = seed_of("HITHER_SIM_SEED") {
+        site::large(seed, lies, None, true);
+        return;
+    }
+    let mut counts = [0; site::COUNTED.len()];
+    for seed in 0..seed_of("HITHER_SIM_SEEDS").unwrap_or(400) {
+        let Ok(more) = catch_unwind(|| site::large(seed, lies, None, false)) else {
+            panic!("seed {seed:#x}; HITHER_SIM_SEED={seed:#x} cargo test --test race {test} replays it")
+        };
+        counts.iter_mut().zip(more).for_each(|(count, more)| *count += more);
+    }
+    println!("{:?}: {counts:?}", site::COUNTED);
+    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+}
+
+/// Runs every combination of choices of two hosts, and one that fails again with its trace.
+fn exhaust_site(mutant: Option<Mutant>, runs_max: u64) -> u64 {
+    let mut picks = Exhaustive::default();
+    while picks.runs < runs_max && picks.next_run() {
+        let run = AssertUnwindSafe(|| site::small(&mut picks, mutant, false));
+        if catch_unwind(run).is_err() {
+            picks.rewind();
+            site::small(&mut picks, mutant, true);
+        }
+    }
+    picks.runs
+}
+
 #[test]
 fn every_planted_fault_is_noticed() {
     let only = std::env::var("HITHER_SIM_MUTANT").ok();
@@ -167,13 +215,15 @@ fn notices(mutant: Mutant) -> Option<usize> {
     type Kind<'a> = &'a dyn Fn(u64);
     // Seeds of each kind: the number that runs first, and the number in all. A few seeds of one kind
     // notice most faults.
-    let seeded: [(u64, u64, Kind<'_>); 6] = [
+    let seeded: [(u64, u64, Kind<'_>); 8] = [
         (25, 300, &|seed| drop(run_large(seed, &large, table()))),
         (25, 100, &|seed| drop(run_crowded(seed, &crowded, table()))),
         (25, 100, &|seed| drop(run_large(seed, &steady, table()))),
         (25, 100, &|seed| drop(run_large(seed, &mixed, table()))),
         (200, 200, &|seed| chains::run(seed, planted, false)),
         (50, 200, &|seed| families::run(seed, planted)),
+        (50, 400, &|seed| _ = site::large(seed, false, planted, false)),
+        (25, 100, &|seed| _ = site::large(seed, true, planted, false)),
     ];
     // All worlds of one of these plans count as one.
     let exhaustive: [(u64, Kind<'_>); 2] = [

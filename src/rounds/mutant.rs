@@ -86,7 +86,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every planted fault, for tests that try them all.
-    pub const ALL: [Mutant; 68] = [
+    pub const ALL: [Mutant; 77] = [
         Mutant::DuplicateReply,
         Mutant::LostFallback,
         Mutant::DeadlineOffByOne,
@@ -155,5 +155,14 @@ impl Mutant {
         Mutant::VerdictsSurviveAChange,
         Mutant::DenialsAreNoDispute,
         Mutant::WithholdsBothFamilies,
+        Mutant::OfferOverNewer,
+        Mutant::OfferDuringARound,
+        Mutant::OfferOutlivesItsTtl,
+        Mutant::OfferLooksLikeAnOwnSet,
+        Mutant::FlushSiteKeepsSets,
+        Mutant::FlushedNameComesBack,
+        Mutant::AskWaitsForever,
+        Mutant::AskIgnoresBreaker,
+        Mutant::PrivateOfferIsPublished,
     ];
 }

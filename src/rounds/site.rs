@@ -14,10 +14,6 @@ use hither_table::{Family, Monotonic, Writer};
 use hither_wire::name::Name;
 use known::Known;
 use sources::Sources;
-use std::time::Duration;
-
-/// How far the clock of another host may be off when its set is taken to be as old as it says.
-const CLOCK_SLACK: Duration = Duration::from_secs(1);
 
 /// The site as the core knows it.
 #[derive(Debug)]
@@ -111,9 +107,9 @@ impl SiteState {
         }
     }
 
-    /// Notes that a set of the site was published. The clock of its host may be a little slow.
-    pub fn note_offer(&mut self, offer: &Offer, now: Monotonic) {
-        self.note_own(&offer.name, offer.family, now.min(offer.times.learned.plus(CLOCK_SLACK)));
+    /// Notes that a set of the site was published.
+    pub fn note_offer(&mut self, offer: &Offer) {
+        self.note_own(&offer.name, offer.family, offer.times.learned);
         self.sources.note(self.seed, offer);
     }
 

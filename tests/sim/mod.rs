@@ -5,6 +5,7 @@ pub mod families;
 pub mod oracle;
 pub mod picks;
 pub mod saved;
+pub mod site;
 pub mod upstreams;
 pub mod world;
 pub mod worlds;

@@ -165,7 +165,7 @@ impl Rounds {
         self.has_place_for(&question, family, waiting.is_some()).then_some(())?;
         let draft = self.shared.faults.spoil_site_round(draft, &mut self.shared.writer);
         let published = self.shared.publish(&name, family, draft, Cause::Shared).ok()?;
-        self.shared.site.note_offer(offer, now);
+        self.shared.site.note_offer(offer);
         self.note_newer_than_saved(&question);
         self.shared.answers.forget_failure(&question.asked());
         Some(Taken { published, waiting })
