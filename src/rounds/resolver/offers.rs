@@ -159,9 +159,10 @@ impl Rounds {
         let live = self.live.get(&question).copied();
         let waiting = live.filter(|id| self.rounds.get(id).is_some_and(|round| round.asks_site()));
         let may_begin = live == waiting || self.shared.faults.may_offer_during_a_round();
+        // What a change has voided counts as known, also if its review has not come to it yet.
+        self.remove_void(&name);
         let is_news = self.shared.site.is_news(offer) || self.shared.faults.may_offer_over_newer();
         (may_begin && is_news).then_some(())?;
-        self.remove_void(&name);
         self.has_place_for(&question, family, waiting.is_some()).then_some(())?;
         let draft = self.shared.faults.spoil_site_round(draft, &mut self.shared.writer);
         let published = self.shared.publish(&name, family, draft, Cause::Shared).ok()?;

@@ -117,9 +117,7 @@ impl Review {
 impl Rounds {
     /// Voids the cached data of names by their validity. Data that is stored later stays.
     pub(crate) fn review(&mut self, validity: impl Fn(&Name) -> Validity + Send + Sync + 'static) {
-        let (of, now) =
-            (Of::Before(self.shared.writer.next_version(), self.shared.answers.latest()), self.shared.now);
-        self.shared.site.raise_floor(now);
+        let of = Of::Before(self.shared.writer.next_version(), self.shared.answers.latest());
         self.begin_review(validity, of);
     }
 

@@ -484,6 +484,27 @@ fn what_ends_a_round_ends_its_wait() {
 }
 
 #[test]
+fn a_change_makes_only_what_it_voids_known() {
+    let mut world = World::new(settings());
+    world.ask(1, NAME);
+    world.answer(None);
+    world.respond(1, 600);
+    world.pass(SECOND);
+    // Hosts files, lists and other upstreams; the first are read at each start.
+    world.tell(Input::Local { local: std::sync::Arc::default() });
+    world.offer(offer("other.example.com", world.ms, 2));
+    assert_eq!(world.judged(), (1, 0));
+    let routes = Routes::from(&[SocketAddr::from(([192, 0, 2, 2], 53))][..]);
+    world.tell(Input::Reload { settings: settings(), routes });
+    world.pass(SECOND);
+    // Asked after the answer that was voided, and before it was.
+    world.offer(at(offer(NAME, world.ms, 3), |times| times.asked = Monotonic::from_ms(101 * SECOND)));
+    world.offer(offer("third.example.com", world.ms, 4));
+    assert_eq!((world.shown(NAME), world.shown("third.example.com")), (vec![], vec![4]));
+    assert_eq!(world.judged(), (2, 1));
+}
+
+#[test]
 fn a_flush_voids_the_sets_of_the_site_alone_and_what_was_learned_before_it_stays_away() {
     let mut world = World::new(settings());
     world.offer(offer("a.example.com", world.ms, 1));
