@@ -4,7 +4,7 @@ use super::truth::{Truth, generation_of};
 use hither_rounds::{Answer, Offer, Question};
 use hither_table::{AnswerSource, FamilyView, Monotonic};
 use hither_wire::reach::Reach;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Unanswered questions in a row after which no client waits any more.
@@ -35,6 +35,8 @@ pub struct Oracle {
     /// Clients that wait, with the time until which they may.
     clients: BTreeMap<u64, Monotonic>,
     waits: BTreeMap<usize, Wait>,
+    /// Those of them that the site has answered in this call; several clients may have waited.
+    answered: BTreeSet<usize>,
     /// The question that is asked beside its round.
     trial: Option<Wait>,
     missed: u32,
@@ -44,8 +46,16 @@ pub struct Oracle {
 
 impl Oracle {
     pub fn new(names: usize, wait: Duration, lies: bool) -> Oracle {
-        let (clients, waits) = (BTreeMap::new(), BTreeMap::new());
-        Oracle { known: vec![Known::default(); names], clients, waits, trial: None, missed: 0, wait, lies }
+        Oracle {
+            known: vec![Known::default(); names],
+            clients: BTreeMap::new(),
+            waits: BTreeMap::new(),
+            answered: BTreeSet::new(),
+            trial: None,
+            missed: 0,
+            wait,
+            lies,
+        }
     }
 
     /// The process ends, with all that waits for it.
@@ -66,7 +76,8 @@ impl Oracle {
         let set = record.family(*family).expect("the set of the reply");
         self.judge_set(n, &set, "replied");
         if source == AnswerSource::Site {
-            assert!(self.waits.remove(&n).is_some(), "the site answers a round that did not wait for it");
+            assert!(self.waits.contains_key(&n), "the site answers a round that did not wait for it");
+            self.answered.insert(n);
         }
     }
 
@@ -153,7 +164,9 @@ impl Oracle {
     }
 
     /// Every promise with a deadline is kept.
-    pub fn after_call(&self, now: Monotonic) {
+    pub fn after_call(&mut self, now: Monotonic) {
+        let answered = std::mem::take(&mut self.answered);
+        self.waits.retain(|n, _| !answered.contains(n));
         for (n, wait) in &self.waits {
             assert!(now <= wait.since.plus(self.wait), "{n} waits for the site since {:?}", wait.since);
         }
