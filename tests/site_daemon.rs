@@ -1,6 +1,10 @@
 //! The daemon and the companion that shares answers with other hosts, which a test plays here: it is
 //! honest, hangs, lies, floods, or is of another version.
 
+#[path = "site_daemon/asks.rs"]
+mod asks;
+#[path = "site_daemon/offers.rs"]
+mod offers;
 #[path = "site_daemon/socket.rs"]
 mod socket;
 mod support;
@@ -56,6 +60,10 @@ impl Companion {
         self.say(&SiteMessage::State(Box::new(report)));
     }
 
+    fn offer(&self, sets: Vec<OfferedSet>) {
+        self.say(&SiteMessage::Offers { sets });
+    }
+
     /// The next message; `None` if the connection is closed.
     fn hear(&self) -> Option<SiteReply> {
         let mut buffer = vec![0; MESSAGE_MAX];
@@ -70,6 +78,10 @@ impl Companion {
 
 fn site(daemon: &Daemon) -> Value {
     daemon.json(&["status"])["site"].clone()
+}
+
+fn stats(daemon: &Daemon, counter: &str) -> u64 {
+    daemon.json(&["stats"])[counter].as_u64().expect("a counter")
 }
 
 /// The set 198.18.0.`end` of a name, which host web1 has learned just now.

@@ -2,19 +2,33 @@
 
 use super::ask::{TIMEOUT, ask, unexpected};
 use super::{Context, End};
+use hither_client::{Family, Snapshot, Table};
 use hither_control::{Request, Response, SiteRefused, SiteStatus, counted};
 use std::io::Write;
 
-/// Removes what other hosts have learned.
+/// Removes what other hosts have learned, and prints how many sets that were.
 pub(super) fn flush(context: &Context, out: &mut impl Write) -> Result<End, End> {
+    let sets = context.open().ok().map(|table| sets(&table));
     match ask(context, &Request::FlushSite, TIMEOUT)? {
-        Response::Flushed { entries } if context.json => {
-            writeln!(out, "{}", serde_json::json!({ "entries": entries }))?
+        Response::Flushed { .. } if context.json => writeln!(out, "{}", serde_json::json!({ "sets": sets }))?,
+        Response::Flushed { .. } => {
+            let counted = sets.map(|sets| counted(sets, "set of other hosts is", "sets of other hosts are"));
+            writeln!(out, "{} removed", counted.as_deref().unwrap_or("what other hosts have learned is"))?;
         }
-        Response::Flushed { .. } => {}
         _ => return Err(unexpected()),
     }
     Ok(End::Done)
+}
+
+/// How many sets of other hosts the table has.
+fn sets(table: &Table) -> u64 {
+    let (reader, mut snapshot, mut count) = (table.reader(), Snapshot::new(), 0);
+    let mut entries = reader.entries();
+    while entries.next(&mut snapshot) {
+        let both = [Family::A, Family::Aaaa].into_iter().filter_map(|family| snapshot.family(family));
+        count += both.filter(|set| reader.is_of_site(set.round())).count() as u64;
+    }
+    count
 }
 
 /// Prints the state of the companion.

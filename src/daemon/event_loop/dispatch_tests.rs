@@ -6,7 +6,10 @@ use crate::daemon::clients::due_replies::JOINED_MAX;
 use crate::daemon::event_loop::Daemon;
 use crate::daemon::sources::Source;
 use crate::daemon::turn::{Budget, Kind, Share};
-use hither_control::{CONTROL_SOCKET, Request, SORTER_SOCKET, SorterCounts, SorterMessage, encode};
+use hither_control::{
+    CONTROL_SOCKET, OFFERS_MAX, OfferedAddress, OfferedSet, OfferedTimes, Request, SITE_SOCKET, SITE_VERSION,
+    SORTER_SOCKET, SiteMessage, SorterCounts, SorterMessage, encode,
+};
 use hither_net::clock::now;
 use hither_net::seqpacket::Connection;
 use hither_rounds::{Input, Question, Routes};
@@ -75,6 +78,8 @@ struct Feeders {
     peers: Vec<(Connection, usize)>,
     sorter: Connection,
     probes: u64,
+    /// The companion that shares answers, and the number of its next set.
+    site: (Connection, usize),
     hints: UnixDatagram,
     clients: Vec<(TcpStream, usize)>,
     /// How far each client is in the octets that it sends again and again.
@@ -85,6 +90,28 @@ struct Feeders {
     daemon_socket: Option<SocketAddr>,
 }
 
+/// As many sets of the site as fit into a message.
+fn offers(next: usize) -> SiteMessage {
+    let now_ms = now().as_ms();
+    let address = [198, 18, 0, 1].into();
+    let times =
+        OfferedTimes { asked_ms: now_ms, learned_ms: now_ms, expire_ms: now_ms + 60_000, lifetime_s: 60 };
+    let set = |n: usize| OfferedSet {
+        name: format!("n{}.example.com.", n % 10_000),
+        rtype: "A".to_owned(),
+        host: "web1".to_owned(),
+        said_by: Vec::new(),
+        times,
+        answered: 1,
+        disputes: 0,
+        negative: None,
+        addresses: vec![OfferedAddress { address, chain: 0, trusted: true, sources: 1 }],
+        chains: vec![Vec::new()],
+        soa: None,
+    };
+    SiteMessage::Offers { sets: (next..next + OFFERS_MAX).map(set).collect() }
+}
+
 impl Feeders {
     fn new(dir: &Path, server: SocketAddr, upstream: UdpSocket) -> Feeders {
         let local = |name| Connection::connect(&dir.join("run").join(name), None).expect("connected");
@@ -93,6 +120,9 @@ impl Feeders {
             stream.set_nonblocking(true).expect("an option");
             (stream, 0)
         };
+        let site = local(SITE_SOCKET);
+        let hello = SiteMessage::Hello { version: SITE_VERSION };
+        site.send(&encode(&hello).expect("short")).expect("sent");
         let hints = UnixDatagram::unbound().expect("a socket");
         hints.set_nonblocking(true).expect("an option");
         Feeders {
@@ -101,6 +131,7 @@ impl Feeders {
             peers: (0..PEERS).map(|_| (local(CONTROL_SOCKET), 0)).collect(),
             sorter: local(SORTER_SOCKET),
             probes: 0,
+            site: (site, 0),
             hints,
             clients: (0..CLIENTS).map(client).collect(),
             sent: vec![0; CLIENTS],
@@ -126,6 +157,10 @@ impl Feeders {
         };
         while self.sorter.send(&stats(self.probes + 1)).is_ok() {
             self.probes += 1;
+        }
+        let (site, next) = &mut self.site;
+        while site.send(&encode(&offers(*next)).expect("short")).is_ok() {
+            *next += OFFERS_MAX;
         }
         let hint = [&[1, 3][..], b"\x07nowhere\x07example\0"].concat();
         while self.hints.send_to(&hint, self.dir.join("run/hint")).is_ok() {}
@@ -162,7 +197,8 @@ impl Feeders {
 #[test]
 fn under_load_on_every_source_each_kind_stays_within_its_budget_and_a_hit_gets_its_reply() {
     let dir = std::env::temp_dir().join(format!("hither-turns-{}", std::process::id()));
-    let (mut daemon, upstream) = daemon(&dir);
+    let listen = "dns = [\"127.0.0.1:0\"]\n[site]\nengine = \"valkey://127.0.0.1:1\"";
+    let (mut daemon, upstream) = daemon_with(&dir, listen);
     let server = daemon.clients.addresses()[0];
     let mut feeders = Feeders::new(&dir, server, upstream);
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
@@ -179,6 +215,7 @@ fn under_load_on_every_source_each_kind_stays_within_its_budget_and_a_hit_gets_i
         daemon.reload.waker().wake().expect("it can be woken");
         let (queries, probes) =
             (daemon.counters().get(Counter::Queries), daemon.admin.sorter_status().probes);
+        let offers = daemon.counters().get(Counter::SiteOffers);
         let received = hints_of(&daemon);
         socket.send(&ask(NAME, 8)).expect("sent");
         daemon.poll.poll(&mut events, Some(Duration::ZERO)).expect("polled");
@@ -194,6 +231,8 @@ fn under_load_on_every_source_each_kind_stays_within_its_budget_and_a_hit_gets_i
         assert!(hints_now <= local, "{hints_now} hints");
         let reports = (daemon.admin.sorter_status().probes - probes) as usize;
         assert!(reports <= local, "{reports} messages of the sorter");
+        let offers_now = (daemon.counters().get(Counter::SiteOffers) - offers) as usize;
+        assert!(offers_now <= 4 * OFFERS_MAX, "{offers_now} sets of the site");
         hints += hints_now;
         let mut seen: Vec<Kind> = Vec::new();
         for (kind, budget) in &daemon.ready.used {
@@ -214,6 +253,7 @@ fn under_load_on_every_source_each_kind_stays_within_its_budget_and_a_hit_gets_i
     assert!(feeders.all_have_replies(), "a source is left out: {received:?} {read:?} after {turns}");
     assert!(upstream_messages > 0 && hints > 0, "{upstream_messages} of the upstream, {hints} hints");
     assert!(daemon.admin.sorter_status().connected, "the sorter has its place");
+    assert!(daemon.counters().get(Counter::SitePublished) > 0, "and the companion that shares answers");
     drop(daemon);
     std::fs::remove_dir_all(&dir).expect("removable");
 }
