@@ -5,15 +5,15 @@
 
 use super::daemon_connection::{DaemonConnection, Sent as Sending};
 use super::explain::explained;
-use super::followed_table::{Change, FollowedTable};
 use super::network_changes::NetworkChanges;
 use super::probe_choice::ProbeChoice;
 use super::prober::{Prober, Report};
 use super::sampling::Sampling;
 use super::sets::{FoundBy, Sets};
 use super::table_walk::TableWalk;
+use crate::companion::followed_table::{Change, FollowedTable};
+use crate::companion::supervision::Supervision;
 use crate::config::{Config, Probe};
-use crate::host::service_manager::{self, ServiceManager};
 use crate::logging::Event;
 use hither_client::Monotonic;
 use hither_control::SorterMessage;
@@ -36,6 +36,8 @@ const NETWORK: Token = Token(5);
 /// The first token of the prober's sockets.
 const PROBES: usize = 16;
 
+/// How long a replaced table goes unnoticed at most.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// Changes of the table that are read in one turn.
 const CHANGES_PER_TURN_MAX: usize = 256;
 
@@ -99,7 +101,7 @@ impl Sorter {
         Ok(Sorter {
             alarm: Alarm::new().map_err(|error| format!("cannot create the timer: {error}"))?,
             signals,
-            table: FollowedTable::new(&config.runtime_dir, sort.enabled),
+            table: FollowedTable::new(&config.runtime_dir, sort.enabled, LOOK_AGAIN),
             walk: TableWalk::new(now),
             sets: Sets::new(sort),
             sampling: Sampling::default(),
@@ -122,7 +124,8 @@ impl Sorter {
         if let Some(descriptor) = self.network.descriptor() {
             registry.register(&mut SourceFd(&descriptor), NETWORK, Interest::READABLE)?;
         }
-        self.table.wake_on_changes(Waker::new(registry, TABLE)?)
+        self.table.wake_on_changes(Waker::new(registry, TABLE)?);
+        Ok(())
     }
 
     fn run(&mut self) -> Result<(), String> {
@@ -363,38 +366,5 @@ fn log_shortage(passed_over: u64, in_all: u64) {
         );
     } else {
         log::info!("all sets are measured or wait for it; {in_all} were passed over so far");
-    }
-}
-
-/// What others demand of the sorter: its end, signs of life. The service manager that started it, if any,
-/// and its watchdog.
-struct Supervision {
-    is_stopping: bool,
-    manager: ServiceManager,
-    watchdog: Option<Watchdog>,
-}
-
-struct Watchdog {
-    every: Duration,
-    due: Monotonic,
-}
-
-impl Supervision {
-    fn new(now: Monotonic) -> Supervision {
-        let watchdog = service_manager::watchdog().map(|every| Watchdog { every, due: now });
-        Supervision { is_stopping: false, manager: ServiceManager::new(), watchdog }
-    }
-
-    fn timeout(&self) -> Option<Monotonic> {
-        let watchdog = self.watchdog.as_ref().map(|watchdog| watchdog.due);
-        watchdog.into_iter().chain(self.manager.timeout()).min()
-    }
-
-    fn take_turn(&mut self, now: Monotonic) {
-        if let Some(watchdog) = self.watchdog.as_mut().filter(|watchdog| watchdog.due <= now) {
-            self.manager.alive();
-            watchdog.due = now.plus(watchdog.every);
-        }
-        self.manager.try_again(now);
     }
 }

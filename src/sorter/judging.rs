@@ -8,7 +8,7 @@
 mod names;
 mod verdicts;
 
-use super::pace::Pace;
+use crate::companion::pace::Pace;
 use super::probe_permission::may_be_probed;
 use super::sampling::Sampling;
 use super::sets::{FoundBy, PROBED_MAX};

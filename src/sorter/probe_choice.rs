@@ -9,7 +9,7 @@ mod handshakes;
 use super::judging::Judging;
 use super::measurements::{Measurement, Measurements};
 use super::methods::{Methods, Tried};
-use super::pace::Pace;
+use crate::companion::pace::Pace;
 use super::probe_log::MethodLog;
 use super::ranking::Outcome;
 use crate::config::{Probe, Sort};

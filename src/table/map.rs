@@ -64,6 +64,12 @@ impl UnmappedFile {
         crate::futex::wait_at(self.changes(), seen, timeout);
     }
 
+    /// Wakes those who wait for a change, see `futex::wake`.
+    #[cfg(feature = "writer")]
+    pub(crate) fn wake(&self) {
+        crate::futex::wake_at(self.changes(), libc::c_int::MAX);
+    }
+
     /// Marks the file as superseded, when the other file is already in place, and with `wakes` also
     /// wakes readers that wait for a change. The word is written by a system call, so this process
     /// is not killed if the file is truncated meanwhile.
@@ -74,7 +80,7 @@ impl UnmappedFile {
     pub(crate) fn supersede(&self, wakes: bool) -> io::Result<()> {
         self.file.write_all_at(&SUPERSEDED.to_le_bytes(), head::STATE as u64 * 8)?;
         if wakes {
-            crate::futex::wake_at(self.changes(), libc::c_int::MAX);
+            self.wake();
         }
         Ok(())
     }

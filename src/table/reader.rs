@@ -119,6 +119,17 @@ impl Reader {
         }
     }
 
+    /// Wakes every thread that waits for a change of this table in [`crate::Follower::wait`], in any
+    /// process.
+    #[cfg(all(feature = "writer", not(loom)))]
+    pub fn wake_waiting(&self) {
+        match (self.memory.unmapped(), self.words().get(head::CHANGES)) {
+            (Some(file), _) => file.wake(),
+            (None, Some(word)) => crate::futex::wake(word),
+            (None, None) => {}
+        }
+    }
+
     pub(crate) fn view(&self) -> View<'_> {
         View::new(self.memory.words(), &self.plan)
     }

@@ -1,4 +1,4 @@
-//! The rate of probes: a bucket of tokens. Pure.
+//! A rate, of probes or of sets: a bucket of tokens. Pure.
 
 use hither_table::Monotonic;
 use std::time::Duration;
@@ -9,7 +9,7 @@ const BURST_MAX: u32 = 20;
 const TOKEN: u64 = 1_000_000;
 
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     /// Probes a second.
     rate: u32,
     /// Probes that may be sent now, in millionths. Grows with time.
@@ -30,6 +30,11 @@ impl Pace {
             self.tokens = self.tokens.saturating_add(more).min(most);
             self.refilled = now;
         }
+    }
+
+    /// How many may be sent now.
+    pub fn count(&self) -> u64 {
+        self.tokens / TOKEN
     }
 
     /// Whether a probe may be sent now.

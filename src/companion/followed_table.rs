@@ -1,18 +1,22 @@
-//! The daemon's table as the sorter follows it: opened when it appears, left when another one replaces it.
+//! The daemon's table as a program beside it follows it: opened when it appears, left when another one
+//! replaces it.
 
+use crate::logging::Event;
 use hither_client::{Follower, Key, Monotonic, Reader, Snapshot, Step};
 use mio::Waker;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How often a missing table is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How long the watching thread waits for a change before it looks for a replaced table.
-const WAIT_MAX: Duration = Duration::from_secs(2);
+/// The stack of the watching thread, which has one record on it.
+const STACK_OCTETS: usize = 256 * 1024;
 
 /// The next change of the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Change {
+pub(crate) enum Change {
     /// A set was published; its record is in [`FollowedTable::snapshot`].
     Published,
     /// An entry was removed or replaced.
@@ -24,10 +28,15 @@ pub(super) enum Change {
 }
 
 #[derive(Debug)]
-pub(super) struct FollowedTable {
+pub(crate) struct FollowedTable {
     dir: PathBuf,
-    /// Whether a table is opened at all: `sort.enabled`.
+    /// Whether a table is opened at all.
     is_enabled: bool,
+    /// How long the watching thread waits for a change before it looks for a replaced table.
+    look_again: Duration,
+    waker: Option<Arc<Waker>>,
+    /// The number of the table that is watched; a thread that watches another one ends.
+    watched: Arc<AtomicU64>,
     follower: Option<Follower>,
     snapshot: Box<Snapshot>,
     /// There may be changes that have not been read.
@@ -35,16 +44,24 @@ pub(super) struct FollowedTable {
 }
 
 impl FollowedTable {
-    pub fn new(dir: &Path, is_enabled: bool) -> FollowedTable {
-        let (dir, snapshot) = (dir.to_owned(), Box::new(Snapshot::new()));
-        FollowedTable { dir, is_enabled, follower: None, snapshot, is_behind: true }
+    /// A table in this directory. A replaced one is noticed after `look_again`, and sooner after
+    /// [`FollowedTable::note_change`].
+    pub fn new(dir: &Path, is_enabled: bool, look_again: Duration) -> FollowedTable {
+        FollowedTable {
+            dir: dir.to_owned(),
+            is_enabled,
+            look_again,
+            waker: None,
+            watched: Arc::default(),
+            follower: None,
+            snapshot: Box::new(Snapshot::new()),
+            is_behind: true,
+        }
     }
 
-    /// Starts a thread that wakes the event loop when the table changes. It ends with the process.
-    pub fn wake_on_changes(&self, waker: Waker) -> std::io::Result<()> {
-        let dir = self.dir.clone();
-        let thread = std::thread::Builder::new().name("table".to_owned());
-        thread.spawn(move || watch(&dir, &waker)).map(drop)
+    /// Wakes the event loop by `waker` when the table changes.
+    pub fn wake_on_changes(&mut self, waker: Waker) {
+        self.waker = Some(Arc::new(waker));
     }
 
     pub fn is_open(&self) -> bool {
@@ -71,12 +88,39 @@ impl FollowedTable {
         }
         match Reader::open(&self.dir) {
             Ok(reader) if !reader.replaced() => {
-                self.follower = Some(reader.follow());
+                let follower = reader.follow();
+                if let Err(error) = self.watch(reader) {
+                    log::warn!(
+                        event = Event::NotFollowed, what = "the table", reason:% = error;
+                        "the table cannot be followed, for lack of a thread: {error}; trying again"
+                    );
+                    return false;
+                }
+                self.follower = Some(follower);
                 self.is_behind = true;
                 true
             }
             _ => false,
         }
+    }
+
+    /// Starts a thread that wakes the event loop when this table changes or is replaced.
+    fn watch(&self, reader: Reader) -> std::io::Result<()> {
+        let Some(waker) = self.waker.clone() else { return Ok(()) };
+        let (dir, watched, look_again) = (self.dir.clone(), Arc::clone(&self.watched), self.look_again);
+        let number = watched.fetch_add(1, Ordering::Relaxed) + 1;
+        let is_watched = move || watched.load(Ordering::Relaxed) == number;
+        let thread = std::thread::Builder::new().name("table".to_owned()).stack_size(STACK_OCTETS);
+        thread.spawn(move || watch(&reader, &dir, look_again, &waker, &is_watched)).map(drop)
+    }
+
+    /// Leaves the table, and ends the thread that watches it.
+    fn leave(&mut self) {
+        if let Some(follower) = self.follower.take() {
+            self.watched.fetch_add(1, Ordering::Relaxed);
+            follower.reader().wake_waiting();
+        }
+        self.is_behind = true;
     }
 
     /// Reads the next change; `is_first` says that it is the first of a turn.
@@ -95,7 +139,7 @@ impl FollowedTable {
                 Change::None
             }
             Step::Replaced => {
-                self.follower = None;
+                self.leave();
                 Change::None
             }
         }
@@ -103,8 +147,7 @@ impl FollowedTable {
 
     fn leave_if_replaced(&mut self) {
         if self.follower.as_ref().is_some_and(|follower| follower.reader().has_successor(&self.dir)) {
-            self.follower = None;
-            self.is_behind = true;
+            self.leave();
         }
     }
 
@@ -136,25 +179,19 @@ impl FollowedTable {
     }
 }
 
-/// Wakes the event loop when the table changes, appears, or is replaced. Never returns.
-fn watch(dir: &Path, waker: &Waker) {
+/// Wakes the event loop when the table changes or is replaced, until then.
+fn watch(reader: &Reader, dir: &Path, look_again: Duration, waker: &Waker, is_watched: &dyn Fn() -> bool) {
     let mut snapshot = Snapshot::new();
-    loop {
-        if let Ok(reader) = Reader::open(dir) {
-            let mut follower = reader.follow();
-            while !reader.replaced() {
-                follower.wait(WAIT_MAX);
-                let mut changes = 0;
-                while !matches!(follower.step(&mut snapshot), Step::Nothing | Step::Replaced) {
-                    changes += 1;
-                }
-                let is_replaced = changes == 0 && reader.has_successor(dir);
-                if waker.wake().is_err() || is_replaced {
-                    break;
-                }
-            }
+    let mut follower = reader.follow();
+    while is_watched() {
+        follower.wait(look_again);
+        let mut changes = 0;
+        while !matches!(follower.step(&mut snapshot), Step::Nothing | Step::Replaced) {
+            changes += 1;
         }
-        // Nothing announces a file that does not exist yet.
-        std::thread::sleep(LOOK_EVERY);
+        let is_replaced = reader.replaced() || (changes == 0 && reader.has_successor(dir));
+        if waker.wake().is_err() || is_replaced {
+            break;
+        }
     }
 }
