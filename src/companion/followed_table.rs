@@ -6,7 +6,7 @@ use hither_client::{Follower, Key, Monotonic, Reader, Snapshot, Step};
 use mio::Waker;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How often a missing table is looked for.
@@ -35,8 +35,8 @@ pub(crate) struct FollowedTable {
     /// How long the watching thread waits for a change before it looks for a replaced table.
     look_again: Duration,
     waker: Option<Arc<Waker>>,
-    /// The number of the table that is watched; a thread that watches another one ends.
-    watched: Arc<AtomicU64>,
+    /// Set when the table is left, for the thread that watches it.
+    is_left: Arc<AtomicBool>,
     follower: Option<Follower>,
     snapshot: Box<Snapshot>,
     /// There may be changes that have not been read.
@@ -52,7 +52,7 @@ impl FollowedTable {
             is_enabled,
             look_again,
             waker: None,
-            watched: Arc::default(),
+            is_left: Arc::default(),
             follower: None,
             snapshot: Box::new(Snapshot::new()),
             is_behind: true,
@@ -60,8 +60,8 @@ impl FollowedTable {
     }
 
     /// Wakes the event loop by `waker` when the table changes.
-    pub fn wake_on_changes(&mut self, waker: Waker) {
-        self.waker = Some(Arc::new(waker));
+    pub fn wake_on_changes(&mut self, waker: Arc<Waker>) {
+        self.waker = Some(waker);
     }
 
     pub fn is_open(&self) -> bool {
@@ -105,19 +105,19 @@ impl FollowedTable {
     }
 
     /// Starts a thread that wakes the event loop when this table changes or is replaced.
-    fn watch(&self, reader: Reader) -> std::io::Result<()> {
+    fn watch(&mut self, reader: Reader) -> std::io::Result<()> {
         let Some(waker) = self.waker.clone() else { return Ok(()) };
-        let (dir, watched, look_again) = (self.dir.clone(), Arc::clone(&self.watched), self.look_again);
-        let number = watched.fetch_add(1, Ordering::Relaxed) + 1;
-        let is_watched = move || watched.load(Ordering::Relaxed) == number;
+        let (dir, look_again) = (self.dir.clone(), self.look_again);
+        self.is_left = Arc::default();
+        let is_left = Arc::clone(&self.is_left);
         let thread = std::thread::Builder::new().name("table".to_owned()).stack_size(STACK_OCTETS);
-        thread.spawn(move || watch(&reader, &dir, look_again, &waker, &is_watched)).map(drop)
+        thread.spawn(move || watch(&reader, &dir, look_again, &waker, &is_left)).map(drop)
     }
 
     /// Leaves the table, and ends the thread that watches it.
     fn leave(&mut self) {
         if let Some(follower) = self.follower.take() {
-            self.watched.fetch_add(1, Ordering::Relaxed);
+            self.is_left.store(true, Ordering::Relaxed);
             follower.reader().wake_waiting();
         }
         self.is_behind = true;
@@ -180,10 +180,10 @@ impl FollowedTable {
 }
 
 /// Wakes the event loop when the table changes or is replaced, until then.
-fn watch(reader: &Reader, dir: &Path, look_again: Duration, waker: &Waker, is_watched: &dyn Fn() -> bool) {
+fn watch(reader: &Reader, dir: &Path, look_again: Duration, waker: &Waker, is_left: &AtomicBool) {
     let mut snapshot = Snapshot::new();
     let mut follower = reader.follow();
-    while is_watched() {
+    while !is_left.load(Ordering::Relaxed) {
         follower.wait(look_again);
         let mut changes = 0;
         while !matches!(follower.step(&mut snapshot), Step::Nothing | Step::Replaced) {

@@ -73,6 +73,7 @@ pub fn run() -> ExitCode {
     let called = std::env::args_os().next().map(PathBuf::from);
     match called.as_ref().and_then(|path| path.file_name()).and_then(|name| name.to_str()) {
         Some("hither-sorter") => return crate::sorter::run(),
+        Some("hither-site") => return crate::site::run(),
         Some("hitherctl") => return crate::ctl::run(None),
         _ => {}
     }

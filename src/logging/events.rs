@@ -127,6 +127,14 @@ events! {
     SiteNotRunning = "site-not-running" 0x44dac560_4c59_4e6b_9a62_3d51e3510b58,
     /// Sets are refused: the sender is not trusted, is of another version, or sends malformed ones.
     SiteRefused = "site-refused" 0xd610ff62_bbba_42d1_a023_10e5d1ab4dec,
+    /// Nothing is shared with other hosts, since the configuration lacks what makes that safe.
+    SharingForbidden = "sharing-forbidden" 0xbdce210d_8617_4ad5_8f7a_d2093d4ba464,
+    /// The engine of the site is in use.
+    EngineUp = "engine-up" 0xd2c55fcd_8eaf_4b2c_84be_f693f0f90372,
+    /// The engine of the site cannot be used, or not completely.
+    EngineTrouble = "engine-trouble" 0xe5463db3_0043_492d_86b2_3b6c75b55ab7,
+    /// An entry of the site is refused.
+    EntriesRefused = "entries-refused" 0xf6bf0ab3_f00e_40e3_b3d9_a341ec4c4346,
     /// A client asked, and `log.queries` demands an entry for that.
     Query = "query" 0xf10994e5_5648_48fd_9fb5_6ea0e65c3a78,
     /// More queries came than the log of queries takes.

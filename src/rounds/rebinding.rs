@@ -60,7 +60,8 @@ impl Rebinding {
 
     /// Whether a name in lower case is one that somebody can own, and that neither belongs to the network
     /// nor may have private addresses.
-    pub(crate) fn has_owner(&self, name: &Name, routes: &Routes) -> bool {
+    #[must_use]
+    pub fn has_owner(&self, name: &Name, routes: &Routes) -> bool {
         // Upstreams of the root are for every name, and make no name private.
         let has_upstreams = || routes.domain(name).is_some_and(|domain| !domain.is_root());
         name.label_count() > 1

@@ -102,7 +102,9 @@ impl DaemonConnection {
                 Some(Ok(SorterReply::Applied { version })) => {
                     log::debug!("an order is published as version {version}")
                 }
-                Some(Ok(SorterReply::Rejected { reason, .. })) => log::debug!("an order is refused: {reason}"),
+                Some(Ok(SorterReply::Rejected { reason, .. })) => {
+                    log::debug!("an order is refused: {reason}")
+                }
                 Some(Ok(SorterReply::Explain(request))) if self.asked.len() < ASKED_MAX => {
                     self.asked.push_back(request);
                 }

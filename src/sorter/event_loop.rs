@@ -124,7 +124,7 @@ impl Sorter {
         if let Some(descriptor) = self.network.descriptor() {
             registry.register(&mut SourceFd(&descriptor), NETWORK, Interest::READABLE)?;
         }
-        self.table.wake_on_changes(Waker::new(registry, TABLE)?);
+        self.table.wake_on_changes(Arc::new(Waker::new(registry, TABLE)?));
         Ok(())
     }
 

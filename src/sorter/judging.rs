@@ -8,10 +8,10 @@
 mod names;
 mod verdicts;
 
-use crate::companion::pace::Pace;
 use super::probe_permission::may_be_probed;
 use super::sampling::Sampling;
 use super::sets::{FoundBy, PROBED_MAX};
+use crate::companion::pace::Pace;
 use crate::config::{Probe, Sort};
 use hither_client::{Family, FamilyView, Monotonic, Snapshot};
 use hither_secure::{Judgement, ServerName};
