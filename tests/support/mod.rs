@@ -2,6 +2,7 @@
 //! clients.
 #![allow(dead_code, unused_imports)] // Each test file uses its own part.
 
+pub mod engine;
 pub mod journal;
 mod retry;
 pub mod sets;
