@@ -14,7 +14,8 @@
 //! other, so their queries are multiplied), `--names N` (10000), `--rate Q` (200 queries a second and
 //! host), `--factor N` (1: how many times faster the traffic is replayed; TTL and delay of the upstreams
 //! are divided by it), `--minutes M` (60, of traffic), `--sharing off,quiet,ask` (all three: none, `ask =
-//! false`, `ask = true`), `--rounds N` (7, of `faults`).
+//! false`, `ask = true`), `--rounds N` (7, of `faults`), `--wait MS` (2: `site.wait` of
+//! `traffic`).
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
 #[path = "../../tests/support/engine.rs"]
@@ -45,6 +46,8 @@ pub(crate) struct Options {
     pub(crate) minutes: f64,
     pub(crate) sharing: Vec<Sharing>,
     pub(crate) rounds: usize,
+    /// `site.wait` of `traffic`, in milliseconds.
+    pub(crate) wait_ms: u64,
 }
 
 /// How a host takes part.
@@ -94,6 +97,7 @@ fn main() {
         factor: number("--factor", 1.0),
         minutes: number("--minutes", 60.0),
         sharing: sharing.collect(),
+        wait_ms: number("--wait", 2.0) as u64,
         rounds: number("--rounds", 7.0) as usize,
     };
     if engine::program().is_none() {

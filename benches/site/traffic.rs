@@ -86,7 +86,7 @@ impl Scene {
                 engine: engine.address,
                 sharing,
                 // A TTL may be shorter than what is shared otherwise, since it is divided by the factor.
-                more: "ttl_floor = \"1s\"\n",
+                more: &format!("ttl_floor = \"1s\"\nwait = \"{}ms\"\n", options.wait_ms),
             };
             Host::start(&plan)
         };
