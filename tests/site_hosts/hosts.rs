@@ -279,7 +279,7 @@ impl Host {
 
     /// Waits until no round is open, so that all that was asked is published.
     pub fn settles(&self) {
-        self.until("no round is open", |host| host.daemon.json(&["status"])["rounds"] == 0);
+        self.until("no round is open", |host| host.count("rounds_live") == 0);
     }
 
     /// All that is known of the host, for the message of a failure.
