@@ -50,6 +50,9 @@ pub(crate) struct Options {
     pub(crate) wait_ms: u64,
 }
 
+/// What one of the parts runs.
+type Part = fn(&Options);
+
 /// How a host takes part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Sharing {
@@ -106,7 +109,7 @@ fn main() {
     if host::program("hither-site").is_none() {
         return println!("SKIPPED: there is no hither-site here; run cargo build --release first");
     }
-    let parts: [(&str, fn(&Options)); 4] = [
+    let parts: [(&str, Part); 4] = [
         ("traffic", traffic::run),
         ("newcomer", newcomer::run),
         ("faults", faults::run),
