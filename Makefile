@@ -8,9 +8,9 @@ bin = $(CARGO_TARGET_DIR)/release
 lib = $(CARGO_TARGET_DIR)/loadable
 libraries = $(lib)/libnss_hither.so $(lib)/libhither_c.so
 version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-programs = $(bin)/hitherd $(bin)/hither-sorter $(bin)/hitherctl
-units = hitherd.socket hitherd-control.socket hitherd-sorter.socket hitherd.service hither-sorter.service hither-metrics.socket hither-metrics@.service \
-	hither-changed@.service
+programs = $(bin)/hitherd $(bin)/hither-sorter $(bin)/hither-site $(bin)/hitherctl
+units = hitherd.socket hitherd-control.socket hitherd-sorter.socket hitherd-site.socket hitherd.service hither-sorter.service hither-site.service \
+	hither-metrics.socket hither-metrics@.service hither-changed@.service
 # Services that follow changes of their backends.
 examples = nginx haproxy pgbouncer
 # Programs that people call, which have completions.
@@ -18,7 +18,7 @@ completed = hitherctl hitherd
 man3 = libhither.3
 man5 = hither.toml.5 hither-table.5
 man7 = hither-metrics.7
-man8 = hitherd.8 hitherd.socket.8 hither-sorter.8 nss-hither.8
+man8 = hitherd.8 hitherd.socket.8 hither-sorter.8 hither-site.8 nss-hither.8
 d = $(DESTDIR)$(PREFIX)
 
 # Cargo knows which files are out of date; `install` uses the existing ones, since root often has no cargo.
@@ -35,6 +35,7 @@ libraries $(libraries):
 install: $(programs) $(libraries)
 	install -D -m 755 $(bin)/hitherd $(d)/sbin/hitherd
 	install -D -m 755 $(bin)/hither-sorter $(d)/libexec/hither-sorter
+	install -D -m 755 $(bin)/hither-site $(d)/libexec/hither-site
 	install -D -m 755 $(bin)/hitherctl $(d)/bin/hitherctl
 	install -D -m 644 $(lib)/libnss_hither.so $(DESTDIR)$(LIBDIR)/libnss_hither.so.2
 	install -D -m 644 $(lib)/libhither_c.so $(DESTDIR)$(LIBDIR)/libhither.so.1
@@ -45,6 +46,7 @@ install: $(programs) $(libraries)
 	install -d $(d)/lib/systemd/system
 	for unit in $(units); do sed 's|@PREFIX@|$(PREFIX)|g' systemd/$$unit > $(d)/lib/systemd/system/$$unit; chmod 644 $(d)/lib/systemd/system/$$unit; done
 	install -D -m 644 systemd/hither.sysusers $(d)/lib/sysusers.d/hither.conf
+	install -D -m 644 systemd/hither-site.sysusers $(d)/lib/sysusers.d/hither-site.conf
 	install -D -m 644 systemd/hither.sysctl $(d)/lib/sysctl.d/50-hither.conf
 	install -D -m 644 systemd/90-hither.preset $(d)/lib/systemd/system-preset/90-hither.preset
 	install -D -m 755 systemd/hither-generator $(d)/lib/systemd/system-generators/hither-generator
@@ -73,8 +75,8 @@ install: $(programs) $(libraries)
 	test -e $(DESTDIR)/etc/hither/hither.toml || install -m 644 systemd/hither.toml $(DESTDIR)/etc/hither/hither.toml
 
 uninstall:
-	rm -f $(d)/sbin/hitherd $(d)/libexec/hither-sorter $(d)/bin/hitherctl $(addprefix $(d)/lib/systemd/system/,$(units))
-	rm -f $(d)/lib/sysusers.d/hither.conf $(d)/lib/sysctl.d/50-hither.conf
+	rm -f $(d)/sbin/hitherd $(d)/libexec/hither-sorter $(d)/libexec/hither-site $(d)/bin/hitherctl $(addprefix $(d)/lib/systemd/system/,$(units))
+	rm -f $(addprefix $(d)/lib/sysusers.d/,hither.conf hither-site.conf) $(d)/lib/sysctl.d/50-hither.conf
 	rm -f $(d)/lib/systemd/system-preset/90-hither.preset $(d)/lib/systemd/system-generators/hither-generator
 	rm -f $(d)/share/man/man1/hitherctl.1
 	rm -f $(addprefix $(d)/share/man/man3/,$(man3)) $(addprefix $(d)/share/man/man5/,$(man5)) $(addprefix $(d)/share/man/man7/,$(man7)) $(addprefix $(d)/share/man/man8/,$(man8))
@@ -86,7 +88,7 @@ uninstall:
 # The Debian packages, in target/deb, their debug symbols below it; what is compiled already is not compiled again. What it takes is in
 # debian/control.
 debs = $(abspath $(CARGO_TARGET_DIR))/deb
-deb_leftovers = $(addprefix debian/,.debhelper *.debhelper *.debhelper.log *.substvars debhelper-build-stamp files tmp hither libhither1 libhither-dev)
+deb_leftovers = $(addprefix debian/,.debhelper *.debhelper *.debhelper.log *.substvars debhelper-build-stamp files tmp hither hither-site libhither1 libhither-dev)
 
 deb:
 	dpkg-checkbuilddeps

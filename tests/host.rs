@@ -312,6 +312,7 @@ fn completions_have_every_verb_and_their_shells_accept_them() {
             ("hitherctl", verbs.clone()),
             ("hitherd", vec!["with-sorter", "config"]),
             ("hither-sorter", vec!["config"]),
+            ("hither-site", vec!["config", "host"]),
         ] {
             let output = Command::new(CTL).args(["completions", shell, program]).output().expect("started");
             assert!(output.status.success() && output.stderr.is_empty());

@@ -27,10 +27,11 @@ fn section<'a>(page: &'a str, name: &str) -> &'a str {
 }
 
 /// The programs, each with its page.
-fn programs() -> [(CommandLine, String); 3] {
+fn programs() -> [(CommandLine, String); 4] {
     [
         (hither::daemon::command(), page("hitherd.8")),
         (hither::sorter::command(), page("hither-sorter.8")),
+        (hither::site::command(), page("hither-site.8")),
         (hither::ctl::command(), page("hitherctl.1")),
     ]
     .map(|(mut command, page)| {
@@ -192,7 +193,8 @@ fn every_metric_is_described_and_every_described_one_exists() {
 #[test]
 fn every_option_is_described_and_every_described_one_exists() {
     let programs = programs();
-    let verbs = programs[2].0.get_subcommands();
+    let [.., (tool, _)] = &programs;
+    let verbs = tool.get_subcommands();
     let known: BTreeSet<String> =
         programs.iter().map(|(command, _)| command).chain(verbs).flat_map(options).collect();
     let known: BTreeSet<&str> =
@@ -217,7 +219,7 @@ fn every_option_is_described_and_every_described_one_exists() {
 
 #[test]
 fn every_verb_is_described_and_every_described_one_exists() {
-    let [_, _, (command, page)] = programs();
+    let [.., (command, page)] = programs();
     let described = verbs(&page);
     let ours: BTreeSet<&str> =
         command.get_subcommands().filter(|verb| !verb.is_hide_set()).map(CommandLine::get_name).collect();
@@ -266,7 +268,7 @@ fn every_exit_status_is_described_and_every_described_one_happens() {
         vec![(0, answer(query, &[1], 300))]
     });
     let mut daemon = Daemon::start(&[&upstream], "");
-    let [_, _, (_, tool)] = programs();
+    let [.., (_, tool)] = programs();
     for name in ["a.example", "no.example"] {
         daemon.ask(name);
     }
@@ -296,9 +298,11 @@ fn every_exit_status_is_described_and_every_described_one_happens() {
     ];
     assert_eq!(ends, [Some(0), Some(1), Some(2), Some(78)]);
     assert_eq!(statuses(&page("hitherd.8")), BTreeSet::from([0, 1, 2, 78]));
-    let sorter = env!("CARGO_BIN_EXE_hither-sorter");
-    assert_eq!(ended(sorter, &["--config", wrong]), Some(1));
-    assert_eq!(ended(sorter, &["--frist"]), Some(2));
+    let (sorter, site) = (env!("CARGO_BIN_EXE_hither-sorter"), env!("CARGO_BIN_EXE_hither-site"));
+    for companion in [sorter, site] {
+        assert_eq!(ended(companion, &["--config", wrong]), Some(1), "{companion}");
+        assert_eq!(ended(companion, &["--frist"]), Some(2), "{companion}");
+    }
     let mut running =
         Command::new(sorter).args(["--config", right]).stderr(Stdio::null()).spawn().expect("started");
     daemon.until("the sorter is connected", |d| d.json(&["status"])["sorter"]["pid"].is_i64());
@@ -307,7 +311,9 @@ fn every_exit_status_is_described_and_every_described_one_happens() {
     assert_eq!(running.wait().expect("a child").code(), Some(0));
     daemon.signal(Signal::SIGINT);
     assert_eq!(daemon.process.wait().expect("a child").code(), Some(0));
-    assert_eq!(statuses(&page("hither-sorter.8")), BTreeSet::from([0, 1, 2]));
+    for companion in ["hither-sorter.8", "hither-site.8"] {
+        assert_eq!(statuses(&page(companion)), BTreeSet::from([0, 1, 2]), "{companion}");
+    }
 }
 
 /// hitherd.socket(8) lists the settings of the shipped units.

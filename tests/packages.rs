@@ -49,6 +49,7 @@ fn uninstall_removes_all_installed_files_except_the_configuration() {
     for (name, program) in [
         ("hitherd", env!("CARGO_BIN_EXE_hitherd")),
         ("hither-sorter", env!("CARGO_BIN_EXE_hither-sorter")),
+        ("hither-site", env!("CARGO_BIN_EXE_hither-site")),
         ("hitherctl", env!("CARGO_BIN_EXE_hitherctl")),
     ] {
         std::os::unix::fs::symlink(program, built("release").join(name)).expect("a link");
@@ -60,7 +61,9 @@ fn uninstall_removes_all_installed_files_except_the_configuration() {
     let root = dir.join("root");
     let installed = files(&root);
     let has = |path: &str| installed.contains(Path::new(path));
-    for program in ["usr/sbin/hitherd", "usr/libexec/hither-sorter", "usr/bin/hitherctl"] {
+    for program in
+        ["usr/sbin/hitherd", "usr/libexec/hither-sorter", "usr/libexec/hither-site", "usr/bin/hitherctl"]
+    {
         let mode = std::fs::metadata(root.join(program)).expect(program).permissions().mode();
         assert_eq!(mode & 0o7777, 0o755, "{program}");
     }
@@ -85,6 +88,31 @@ fn uninstall_removes_all_installed_files_except_the_configuration() {
     make("uninstall", &dir);
     assert_eq!(files(&root), BTreeSet::from([PathBuf::from("etc/hither/hither.toml")]));
     std::fs::remove_dir_all(&dir).expect("removable");
+}
+
+/// The package hither has all files but those that the other packages list, and none of theirs.
+#[test]
+fn the_files_of_the_site_are_in_a_package_of_their_own() {
+    let read = |path: &str| std::fs::read_to_string(top().join(path)).expect(path);
+    let listed = read("debian/hither-site.install");
+    let units = ["hither-site.service", "hitherd-site.socket"];
+    for file in units.iter().chain(&["libexec/hither-site", "hither-site.8", "sysusers.d/hither-site.conf"]) {
+        assert!(listed.lines().any(|line| line.ends_with(file)), "debian/hither-site.install lacks {file}");
+        let name = file.rsplit('/').next().expect("a name");
+        let spec = read("packaging/hither.spec");
+        let of_site = spec.split("%files site\n").nth(1).and_then(|rest| rest.split("%files").next());
+        assert!(of_site.expect("its files").contains(&format!("/{name}")), "hither.spec lacks {file}");
+    }
+    let rules = read("debian/rules");
+    let site = rules.lines().find_map(|line| line.strip_prefix("site = ")).expect("its units");
+    assert_eq!(site.split(' ').collect::<BTreeSet<_>>(), BTreeSet::from(units));
+    assert!(rules.contains("-Xhither-site -Xhitherd-site"), "the package hither leaves them out");
+    for unit in units {
+        assert!(
+            read("systemd/90-hither.preset").lines().any(|line| line == format!("enable {unit}")),
+            "{unit}"
+        );
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `completions`: the scripts by which shells complete the command lines of the three programs.
+//! `completions`: the scripts by which shells complete the command lines of the four programs.
 
 use super::End;
 use clap::ValueEnum;
@@ -18,6 +18,7 @@ pub(super) enum Program {
     Hitherctl,
     Hitherd,
     HitherSorter,
+    HitherSite,
 }
 
 pub(super) fn completions(out: &mut impl Write, shell: Shell, program: Program) -> Result<End, End> {
@@ -25,6 +26,7 @@ pub(super) fn completions(out: &mut impl Write, shell: Shell, program: Program) 
         Program::Hitherctl => ("hitherctl", super::command()),
         Program::Hitherd => ("hitherd", crate::daemon::command()),
         Program::HitherSorter => ("hither-sorter", crate::sorter::command()),
+        Program::HitherSite => ("hither-site", crate::site::command()),
     };
     let shell = match shell {
         Shell::Bash => clap_complete::Shell::Bash,

@@ -58,6 +58,10 @@ struct Args {
     /// Show how one name is resolved, without network, root or configuration, then serve until Ctrl-C.
     #[arg(long)]
     demo: bool,
+    /// With --demo: show two hosts that share answers through a Valkey or Redis server, which has to be
+    /// installed.
+    #[arg(long, requires = "demo")]
+    site: bool,
 }
 
 /// The description of the command line, for manuals and completions.
@@ -79,7 +83,7 @@ pub fn run() -> ExitCode {
     }
     let args = Args::parse();
     if args.demo {
-        return demo::run();
+        return demo::run(args.site);
     }
     if args.check {
         return check::check(args.config.as_deref());

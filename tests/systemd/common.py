@@ -4,6 +4,8 @@ import json, os, pathlib, re, signal, subprocess, sys, threading, time
 sys.path.insert(0, "/src/support")
 failed = []
 UNITS = ["hitherd.socket", "hitherd-control.socket", "hitherd-sorter.socket", "hitherd.service", "hither-sorter.service"]
+# Units of the package hither-site.
+SITE = ["hitherd-site.socket", "hither-site.service"]
 # Units that are off until an operator enables them.
 OFF = ["hither-metrics.socket", "hither-metrics@.service", "hither-changed@.service"]
 

@@ -1,48 +1,14 @@
 """The Debian packages: installed, upgraded under load, removed, purged, and installed where another server has port 53.
 
-/debs has the packages that `make deb` builds, /debs/next the same with a higher version. The container begins without hither.
+The container begins without hither.
 """
-import ctypes, json, os, pathlib, re, socket, subprocess, sys, time
+import ctypes, json, os, pathlib, re, socket, subprocess, time
 
-from common import OFF, UNITS, check, configure, ctl, dig, main, prop, run, stats, until
+from common import OFF, UNITS, check, configure, ctl, main, prop, run, until
+from installing import DEBS, answered, deb, dpkg, files, leftovers, sockets, under_load
 
-DEBS = pathlib.Path("/debs")
-RATE, SECONDS = 1000, 10
 CONFIG = pathlib.Path("/etc/hither/hither.toml")
 NSSWITCH = pathlib.Path("/etc/nsswitch.conf")
-
-
-def deb(name, folder=DEBS):
-    [file] = folder.glob(f"{name}_*.deb")
-    return str(file)
-
-
-def dpkg(*args):
-    done = run("dpkg", *args, stdin=subprocess.DEVNULL, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, timeout=120)
-    check("dpkg " + " ".join(os.path.basename(arg) for arg in args), done.returncode == 0, done.stdout + done.stderr)
-    return done
-
-
-def files():
-    """The files of the package that exist. dpkg may be configured to leave out documentation."""
-    return [path for path in run("dpkg", "-L", "hither").stdout.splitlines() if os.path.isfile(path)]
-
-
-def leftovers():
-    """All files in the container with hither in their names."""
-    found = run("find", "/", "/run", "-xdev", "(", "-path", "/run/systemd", "-o", "-path", "/src", "-o", "-path", "/debs", "-o", "-path", "/out", ")",
-                "-prune", "-o", "-name", "*hither*", "-print").stdout.split()
-    return sorted(set(found))
-
-
-def answered(name="first.load.test"):
-    return "198.51.100." in dig("@127.0.0.1", "+short", name).stdout
-
-
-def sockets():
-    """The inodes of the sockets at UDP port 53 of 127.0.0.1."""
-    lines = pathlib.Path("/proc/net/udp").read_text().splitlines()[1:]
-    return [line.split()[9] for line in lines if line.split()[1] == "0100007F:0035"]
 
 
 def start():
@@ -62,7 +28,7 @@ def install():
     end = time.monotonic()
     print(f"        {done - begin:.2f} s to install, then {end - done:.3f} s to the first answer")
     check("the first answer takes less than two seconds", end - done < 2)
-    brought = [os.path.basename(path) for path in files() if "/systemd/system/" in path]
+    brought = [os.path.basename(path) for path in files("hither") if "/systemd/system/" in path]
     check("the package contains the units", sorted(brought) == sorted(UNITS + OFF), brought)
     for unit in UNITS:
         state = (prop(unit, "UnitFileState"), prop(unit, "ActiveState"))
@@ -91,27 +57,14 @@ def library():
 def upgrade():
     """Installs a higher version during a thousand queries a second."""
     CONFIG.write_text(CONFIG.read_text() + "\n# the operator's own line\n")
-    held = sockets()
-    before = {unit: prop(unit, "MainPID") for unit in UNITS if unit.endswith(".service")}
-    queries = stats()["queries"]
-    load = subprocess.Popen([sys.executable, "/src/systemd/load.py", str(RATE), str(SECONDS), "100"], stdout=subprocess.PIPE, text=True)
-    until(lambda: stats()["queries"] > queries + RATE)
-    dpkg("-i", deb("hither", DEBS / "next"))
-    check("the load still runs", load.poll() is None)
-    for unit, old in before.items():
-        check(f"{unit} has a new process", until(lambda unit=unit, old=old: prop(unit, "MainPID") not in ("0", old)))
-    found = json.loads(load.communicate(timeout=60)[0])
-    print(f"        {json.dumps(found)}")
-    check("no query is lost", found["lost"] == 0 and found["refused"] == 0 and found["answered"] >= RATE * (SECONDS - 1), found)
-    check("no query fails", found["failed"] == 0, found)
-    check("the port was never closed", len(held) == 1 and sockets() == held, (held, sockets()))
+    under_load(lambda: dpkg("-i", deb("hither", DEBS / "next")), [unit for unit in UNITS if unit.endswith(".service")])
     check("dpkg reports the new version", run("dpkg-query", "-f", "${Version}", "-W", "hither").stdout.endswith("+next"))
     check("the operator's configuration stays", CONFIG.read_text().endswith("# the operator's own line\n"))
 
 
 def remove():
     """After a removal nothing runs or is installed, except the configuration."""
-    gone = [path for path in files() if not path.startswith("/etc/")]
+    gone = [path for path in files("hither") if not path.startswith("/etc/")]
     check("the package has files", "/usr/sbin/hitherd" in gone, gone)
     before = NSSWITCH.read_bytes()
     check("enable-nss adds the module", ctl("enable-nss").returncode == 0 and b"hither" in NSSWITCH.read_bytes())

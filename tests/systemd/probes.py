@@ -88,6 +88,7 @@ PROBES = {
     "RestrictAddressFamilies: asks for AF_PACKET": lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close(),
     "RestrictAddressFamilies: asks for AF_ALG": lambda: socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET).close(),
     "SocketBindDeny: takes a TCP port": lambda: bind(socket.SOCK_STREAM, 15353),
+    "IPAddressDeny: sends to a link": lambda: send("169.254.1.2"),
     "IPAddressDeny: sends to this host": lambda: send("127.0.0.1"),
     "IPAddressDeny: sends to a private network": lambda: send("10.1.2.3"),
     "IPAddressDeny: sends to a private network by NAT64": lambda: send("64:ff9b::10.1.2.3"),

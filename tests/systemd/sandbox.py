@@ -2,7 +2,7 @@
 the effect of the directive and not of the container. Directives without a probe are listed with the reason."""
 import http.client, json, os, pathlib, re, shutil, socket, struct, time
 
-from common import OFF, UNITS, check, configure, journal, main, prepare, prop, run, skip, until, version
+from common import OFF, SITE, UNITS, check, configure, journal, main, prepare, prop, run, skip, until, version
 
 # Directives without a probe, and why.
 UNTRIED = {
@@ -20,8 +20,11 @@ UNTRIED = {
     "ExecPaths": "the exceptions of NoExecPaths=, without which nothing would run",
     "OOMPolicy": "no memory controller", "OOMScoreAdjust": "read from the process itself", "Nice": "lowers the process's own standing",
 }
+# What a directive leaves to a unit: engines of a site may be there.
+LEFT = {"hither-site.service": [f"IPAddressDeny: sends to {where}" for where in (
+    "this host", "a private network", "a private network by NAT64", "a private network by 6to4", "a site")]}
 # Directives that are not hardening.
-OTHER = set("""Type NotifyAccess ExecStart ExecReload Sockets Restart RestartSec RestartSteps RestartMaxDelaySec TimeoutStartSec TimeoutStopSec
+OTHER = set("""Type NotifyAccess ExecCondition ExecStart ExecReload Sockets Restart RestartSec RestartSteps RestartMaxDelaySec TimeoutStartSec TimeoutStopSec
 WatchdogSec User Group RuntimeDirectory RuntimeDirectoryMode RuntimeDirectoryPreserve ReadWritePaths LoadCredential
 Environment DynamicUser SupplementaryGroups StandardInput StandardOutput StandardError LogLevelMax SyslogLevel RuntimeMaxSec""".split())
 
@@ -50,7 +53,8 @@ def scene():
     os.chmod("/usr/bin/probe-id", 0o4755)
     pathlib.Path("/usr/bin/probe-32").write_bytes(ELF)
     os.chmod("/usr/bin/probe-32", 0o755)
-    run("ip", "address", "add", "10.1.2.3/32", "dev", "lo")
+    for address in ("10.1.2.3", "169.254.1.2"):
+        run("ip", "address", "add", f"{address}/32", "dev", "lo")
     for address in ("64:ff9b::10.1.2.3", "2002:a01:203::1", "fec0::1"):
         run("ip", "address", "add", f"{address}/128", "dev", "lo")
 
@@ -87,7 +91,9 @@ def hardening(unit):
             continue
         tried.add(directive)
         found = after.get(what, "allowed")
-        if directive == "SocketBindDeny" and found == "allowed" and version() < 253:
+        if what in LEFT.get(unit, []):
+            check(f"{unit}, {what}: as without the sandbox", found == before[what], found)
+        elif directive == "SocketBindDeny" and found == "allowed" and version() < 253:
             skip(f"{unit}: {what}", "Debian 12 builds systemd without it")
         elif found == before[what] != "allowed":
             skip(f"{unit}: {what}", f"met without the sandbox too: {found}")
@@ -105,14 +111,18 @@ def sorter():
     hardening("hither-sorter.service")
 
 
+def site():
+    hardening("hither-site.service")
+
+
 def metrics_service():
     hardening("hither-metrics@.service")
 
 
 def verify():
-    done = run("systemd-analyze", "verify", "--man=no", *UNITS, *OFF)
+    done = run("systemd-analyze", "verify", "--man=no", *UNITS, *SITE, *OFF)
     check(f"systemd-analyze verify is clean on {version()}", done.returncode == 0 and not [line for line in done.stderr.splitlines() if "hither" in line], done.stderr)
-    for unit in ("hitherd.service", "hither-sorter.service", "hither-metrics@1.service"):
+    for unit in ("hitherd.service", "hither-sorter.service", "hither-site.service", "hither-metrics@1.service"):
         out = run("systemd-analyze", "security", "--no-pager", unit).stdout
         score = re.search(r"Overall exposure level for \S+: ([0-9.]+)", out)
         check(f"exposure of {unit} is at most 1.1", score is not None and float(score[1]) <= 1.1, out[-300:])
@@ -184,4 +194,4 @@ def scrapes():
     run("systemctl", "disable", "--now", "hither-metrics.socket")
 
 
-main(prepare, verify, process, scene, daemon, sorter, metrics_service, scrapes)
+main(prepare, verify, process, scene, daemon, sorter, site, metrics_service, scrapes)
