@@ -17,7 +17,7 @@ const PASSED_OVER_MAX: usize = 16 << 20;
 const PARTS_MAX: usize = 4096;
 /// Lists within lists: the reply to ROLE has two of them.
 const DEPTH_MAX: usize = 4;
-/// Octets of all strings of one reply.
+/// Octets of all strings and words of one reply.
 const REPLY_MAX: usize = 1 << 20;
 /// Octets that are read at once.
 const BUFFER: usize = 16 * 1024;
@@ -53,6 +53,13 @@ struct Left {
     parts: usize,
 }
 
+impl Left {
+    fn take(&mut self, octets: usize) -> io::Result<()> {
+        self.octets = self.octets.checked_sub(octets).ok_or_else(|| malformed("too many octets"))?;
+        Ok(())
+    }
+}
+
 impl<S: Read> Replies<S> {
     pub fn new(stream: S) -> Replies<S> {
         Replies { stream, buffer: vec![0; BUFFER].into(), from: 0, to: 0 }
@@ -74,10 +81,9 @@ impl<S: Read> Replies<S> {
     fn reply(&mut self, depth: usize, left: &mut Left) -> io::Result<Reply> {
         let line = self.line()?;
         let (kind, text) = line.split_first().ok_or_else(|| malformed("an empty line"))?;
-        let word = || String::from_utf8_lossy(text).into_owned();
         match kind {
-            b'+' => Ok(Reply::Word(word())),
-            b'-' => Ok(Reply::Error(word())),
+            b'+' => Ok(Reply::Word(word(text, left)?)),
+            b'-' => Ok(Reply::Error(word(text, left)?)),
             b':' => Ok(Reply::Number(number(text)?)),
             b'$' => match usize::try_from(number(text)?) {
                 Ok(length) => self.octets(length, left),
@@ -106,7 +112,7 @@ impl<S: Read> Replies<S> {
         let is_kept = length <= OCTETS_MAX;
         let mut octets = Vec::new();
         if is_kept {
-            left.octets = left.octets.checked_sub(length).ok_or_else(|| malformed("too many octets"))?;
+            left.take(length)?;
             octets.reserve_exact(length);
         }
         let mut missing = length;
@@ -169,6 +175,13 @@ pub(super) fn command(out: &mut Vec<u8>, parts: &[&[u8]]) {
         out.extend_from_slice(part);
         out.extend_from_slice(b"\r\n");
     }
+}
+
+/// A state or an error as text, whose octets count like those of a string.
+fn word(text: &[u8], left: &mut Left) -> io::Result<String> {
+    let word = String::from_utf8_lossy(text);
+    left.take(word.len())?;
+    Ok(word.into_owned())
 }
 
 fn number(text: &[u8]) -> io::Result<i64> {
@@ -262,6 +275,9 @@ mod tests {
             [format!("${OCTETS_MAX}\r\n").into_bytes(), vec![b'x'; OCTETS_MAX], b"\r\n".to_vec()].concat();
         let octets = [b"*4000\r\n".to_vec(), part.repeat(REPLY_MAX / OCTETS_MAX + 1)].concat();
         assert_eq!(read(&octets).expect_err("refused").kind(), ErrorKind::InvalidData);
+        let words =
+            [b"*4000\r\n".to_vec(), [&[b'-'][..], &[0xff; 1000], b"\r\n"].concat().repeat(4000)].concat();
+        assert_eq!(read(&words).expect_err("refused").kind(), ErrorKind::InvalidData);
         let nested = b"*3000\r\n".iter().chain(b"*3000\r\n").copied().collect::<Vec<_>>();
         assert_eq!(read(&nested).expect_err("refused").kind(), ErrorKind::InvalidData);
     }
