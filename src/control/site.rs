@@ -126,6 +126,8 @@ pub enum SiteReply {
         /// The mnemonic `A` or `AAAA`.
         rtype: String,
     },
+    /// The daemon puts a configuration in force: read it again, before anything else is shared.
+    Reload,
     /// The companion is of another [`SITE_VERSION`]; the connection ends.
     Unwelcome {
         /// Both versions, for the log.

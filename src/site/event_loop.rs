@@ -20,6 +20,7 @@ use hither_net::clock::{Alarm, now};
 use hither_net::signals::{Signal, Signals};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -76,16 +77,36 @@ struct Companion {
     /// What is exchanged with the engine; `None` if it must not be used.
     exchange: Option<Exchange>,
     reporting: Reporting,
-    /// Reads a configuration again that is refused.
-    refused: Option<Refused>,
+    /// The configuration that was read.
+    read: ConfigurationRead,
+    /// When to read a configuration again that is refused.
+    read_again_at: Option<Monotonic>,
     supervision: Supervision,
     ended: Option<Ended>,
 }
 
-/// A configuration by which the engine must not be used.
-struct Refused {
-    config: Option<PathBuf>,
-    read_at: Monotonic,
+/// The configuration that was read: from which file, if it is not the usual one, and a hash of it.
+#[derive(Debug)]
+struct ConfigurationRead {
+    file: Option<PathBuf>,
+    hash: u64,
+}
+
+impl ConfigurationRead {
+    fn new(file: Option<PathBuf>, config: &Config) -> ConfigurationRead {
+        ConfigurationRead { file, hash: hash_of(config) }
+    }
+
+    /// Whether the file has another valid configuration by now.
+    fn is_outdated(&self) -> bool {
+        Config::load(self.file.as_deref()).is_ok_and(|config| hash_of(&config) != self.hash)
+    }
+}
+
+fn hash_of(config: &Config) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    format!("{config:?}").hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Shares until it is stopped.
@@ -104,7 +125,7 @@ impl Companion {
     fn new(config: &Config, start: &Start, poll: Poll, signals: Signals) -> Result<Companion, String> {
         let now = now();
         let (host, group) = (&start.host, &config.site.group);
-        let (mut exchange, mut refused) = (None, None);
+        let (mut exchange, mut read_again_at) = (None, None);
         let waker = Waker::new(poll.registry(), WAKE).map(Arc::new);
         let waker = waker.map_err(|error| format!("cannot create a waker: {error}"))?;
         let reporting = match Admission::of(config) {
@@ -118,7 +139,7 @@ impl Companion {
                     "nothing is shared: {reason}; reading the configuration again every {} s",
                     READ_AGAIN_EVERY.as_secs()
                 );
-                refused = Some(Refused { config: start.file.clone(), read_at: now.plus(READ_AGAIN_EVERY) });
+                read_again_at = Some(now.plus(READ_AGAIN_EVERY));
                 Reporting::new(host, group, "refused", Some(reason))
             }
             Admission::Given(given) => {
@@ -141,7 +162,8 @@ impl Companion {
             has_more: false,
             exchange,
             reporting,
-            refused,
+            read: ConfigurationRead::new(start.file.clone(), config),
+            read_again_at,
             supervision: Supervision::new(now),
             ended: None,
             poll,
@@ -217,8 +239,18 @@ impl Companion {
     }
 
     fn take_turn(&mut self, now: Monotonic) {
+        let was_connected = self.daemon.is_connected();
         self.read_messages(now);
-        if self.daemon.connect_if_due(self.poll.registry(), DAEMON, now) {
+        let is_lost = was_connected && !self.daemon.is_connected();
+        let is_new = self.daemon.connect_if_due(self.poll.registry(), DAEMON, now);
+        // The daemon may be another one, with another configuration, by which fewer names are shared.
+        if (is_lost || is_new) && self.ended.is_none() && self.read.is_outdated() {
+            self.ended = Some(Ended::Again);
+        }
+        if self.ended.is_some() {
+            return;
+        }
+        if is_new {
             self.daemon.send(&SiteMessage::Hello { version: SITE_VERSION }, now);
             self.reporting.begin();
             // The daemon may be another process, with another table.
@@ -261,6 +293,11 @@ impl Companion {
                         self.daemon.send(&SiteMessage::Answer { ask, set: None }, now);
                     }
                 }
+                Some(Ok(SiteReply::Reload)) => {
+                    log::info!("the daemon has another configuration: reading it, too");
+                    self.ended = Some(Ended::Again);
+                    return;
+                }
                 Some(Ok(SiteReply::Unwelcome { reason })) => {
                     log::error!(
                         event = Event::SiteRefused, reason:% = reason;
@@ -298,9 +335,9 @@ impl Companion {
 
     /// Begins anew once a refused configuration is no longer refused.
     fn read_configuration_again(&mut self, now: Monotonic) {
-        let Some(refused) = self.refused.as_mut().filter(|refused| refused.read_at <= now) else { return };
-        refused.read_at = now.plus(READ_AGAIN_EVERY);
-        if let Ok(config) = Config::load(refused.config.as_deref())
+        let Some(at) = self.read_again_at.as_mut().filter(|at| **at <= now) else { return };
+        *at = now.plus(READ_AGAIN_EVERY);
+        if let Ok(config) = Config::load(self.read.file.as_deref())
             && !matches!(Admission::of(&config), Admission::Refused(_))
         {
             self.ended = Some(Ended::Again);
@@ -313,7 +350,7 @@ impl Companion {
             self.exchange.as_ref().and_then(|_| self.table.timeout(now)),
             self.supervision.timeout(),
             self.reporting.at().filter(|_| self.daemon.accepts()),
-            self.refused.as_ref().map(|refused| refused.read_at),
+            self.read_again_at,
         ];
         if let Err(error) = self.alarm.set(times.into_iter().flatten().min()) {
             log::error!(event = Event::ClockTrouble, reason:% = error; "the timer cannot be set: {error}, ignoring");

@@ -13,7 +13,7 @@ use crate::companion::followed_table::FollowedTable;
 use crate::config::Config;
 use crate::logging::Event;
 use hither_client::{Family, Snapshot};
-use hither_control::{OFFERS_MAX, OfferedSet, SiteMessage};
+use hither_control::{MESSAGE_MAX, OFFERS_MAX, OfferedSet, SiteMessage, encode};
 use hither_entries::Seal;
 use hither_net::random::Random;
 use hither_table::Monotonic;
@@ -26,6 +26,9 @@ use std::sync::Arc;
 const OFFERS_WAIT_MAX: usize = 4 * OFFERS_MAX;
 /// Answers that wait for the daemon: it waits for no more questions than that.
 const ANSWERS_WAIT_MAX: usize = 512;
+
+/// Octets of a message around its sets, at most.
+const AROUND: usize = 64;
 
 /// The state of the exchange.
 #[derive(Debug)]
@@ -198,8 +201,7 @@ impl Exchange {
         }
         loop {
             if self.waiting.is_empty() && !self.offers.is_empty() {
-                let count = self.offers.len().min(OFFERS_MAX);
-                let sets: Vec<_> = self.offers.drain(..count).collect();
+                let sets = portion(&mut self.offers);
                 self.incoming.counts.offered += sets.len() as u64;
                 self.waiting.push_back(SiteMessage::Offers { sets });
             }
@@ -240,5 +242,59 @@ impl Exchange {
             }
         }
         is_other
+    }
+}
+
+/// Takes the offers of the next message, which is never too long: sets may have hundreds of addresses.
+fn portion(offers: &mut VecDeque<OfferedSet>) -> Vec<OfferedSet> {
+    let (mut sets, mut left) = (Vec::new(), MESSAGE_MAX - AROUND);
+    while sets.len() < OFFERS_MAX
+        && let Some(next) = offers.front()
+    {
+        let octets = encode(next).map_or(MESSAGE_MAX, |octets| octets.len() + 1);
+        if octets > left && !sets.is_empty() {
+            break;
+        }
+        left = left.saturating_sub(octets);
+        sets.extend(offers.pop_front());
+    }
+    sets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hither_control::{OfferedAddress, OfferedTimes};
+
+    #[test]
+    fn sets_of_many_addresses_are_divided_into_messages_that_can_be_sent() {
+        let address = |n: u16| OfferedAddress {
+            address: [0x2600, 0x1234, 0x5678, 0x9abc, 0xdef0, 0x1234, 0x5678, n].into(),
+            chain: 0,
+            trusted: true,
+            sources: 2,
+        };
+        let set = |n: usize| OfferedSet {
+            name: format!("n{n}.example."),
+            rtype: "AAAA".to_owned(),
+            host: "a".to_owned(),
+            said_by: Vec::new(),
+            times: OfferedTimes { asked_ms: 1, learned_ms: 1, expire_ms: 2, lifetime_s: 60 },
+            answered: 1,
+            disputes: 0,
+            negative: None,
+            addresses: (0..if n.is_multiple_of(2) { 200 } else { 1 }).map(address).collect(),
+            chains: vec![Vec::new()],
+            soa: None,
+        };
+        let mut offers: VecDeque<_> = (0..100).map(set).collect();
+        let mut names = Vec::new();
+        while !offers.is_empty() {
+            let sets = portion(&mut offers);
+            assert!((1..=OFFERS_MAX).contains(&sets.len()));
+            names.extend(sets.iter().map(|set| set.name.clone()));
+            encode(&SiteMessage::Offers { sets }).expect("short enough");
+        }
+        assert_eq!(names, (0..100).map(|n| set(n).name).collect::<Vec<_>>());
     }
 }

@@ -165,6 +165,16 @@ fn an_engine_without_memory_is_read_and_written_again_when_it_has_some() {
 }
 
 #[test]
+fn an_engine_that_accepts_no_more_clients_says_so() {
+    let Some(engine) = Engine::start(&[]) else { return };
+    engine.cli(&["CONFIG", "SET", "maxclients", "1"]);
+    let _client = std::os::unix::net::UnixStream::connect(engine.socket()).expect("connected");
+    let mut host = Host::start("a", &engine.config(""));
+    let report = host.report(|report| report.problem.is_some());
+    assert!(report.problem.as_ref().is_some_and(|problem| problem.contains("maxclients")), "{report:?}");
+}
+
+#[test]
 fn a_hanging_engine_does_not_delay_the_end_nor_the_answers() {
     let Some(engine) = Engine::start(&[]) else { return };
     let mut host = Host::start("a", &engine.config(""));
@@ -193,6 +203,17 @@ fn a_reload_reads_the_configuration_again_in_the_same_process() {
     host.report(|report| report.state == "up" && report.engine.contains(&other.dir.display().to_string()));
     host.publish("one.example.com", &[1], 300);
     crate::support::until("it is written", || !other.keys().is_empty());
+    assert_eq!(host.pid(), pid);
+
+    // The daemon was told of a domain that has upstreams of its own: its names stay on this host.
+    let routed = "[[domain]]\nnames = [\"corp.example.com\"]\nupstreams = [\"192.0.2.1\"]\n";
+    host.configure(&engine.config(routed));
+    host.send(&SiteReply::Reload);
+    host.report(|report| report.state == "up" && report.engine.contains(&engine.dir.display().to_string()));
+    host.publish("www.corp.example.com", &[1], 300);
+    host.publish("last.example.com", &[1], 300);
+    crate::support::until("it is written", || engine.cli(&["EXISTS", "{hither}:a:last.example.com."]) == "1");
+    assert_eq!(engine.cli(&["EXISTS", "{hither}:a:www.corp.example.com."]), "0");
     assert_eq!(host.pid(), pid);
 }
 

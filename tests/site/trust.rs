@@ -43,6 +43,7 @@ fn entries_of_another_key_are_refused_and_said_once() {
     let mut other = with_key("other", "another key, which is long enough, too");
     let report = other.report(|report| report.counts.refused.signature == 3);
     assert_eq!(report.counts.offered, 0);
+    other.until_log("is refused");
     assert_eq!(other.log().matches("is refused").count(), 1, "{}", other.log());
     let mut same = with_key("same", KEY.trim_end());
     assert_eq!(same.report(|report| report.counts.offered == 3).counts.received, 3);

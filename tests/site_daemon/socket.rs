@@ -23,9 +23,13 @@ fn the_socket_is_there_while_an_engine_is_configured() {
     let text = String::from_utf8(daemon.ctl(&["status"]).stdout).expect("text");
     assert!(text.contains("\nsite       process ") && text.contains(", host here, no engine up\n"), "{text}");
 
+    // Another route, another prefix: the companion has to know before the next set is published.
+    assert!(daemon.ctl(&["reload"]).status.success());
+    assert_eq!(companion.hear(), Some(SiteReply::Reload));
     Daemon::configure(&daemon.dir, &[&upstream], "");
     assert!(daemon.ctl(&["reload"]).status.success());
     assert!(!socket(&daemon).exists());
+    assert_eq!(companion.hear(), Some(SiteReply::Reload), "it shares nothing any more");
     assert_eq!((companion.hear(), site(&daemon)), (None, Value::Null));
     assert_eq!(super::support::ends(&daemon.ask("www.example")), [1]);
 }

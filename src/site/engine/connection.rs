@@ -82,7 +82,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Asks whether the engine is a primary. One that does not tell is taken for one.
+    /// Asks whether the engine is a primary. One that may not tell is taken for one.
     pub fn role(&mut self) -> Result<Role, Trouble> {
         self.add(&[b"ROLE"]);
         self.send(LOG_IN_WITHIN)?;
@@ -97,7 +97,7 @@ impl Connection {
             Reply::Error(text) => {
                 let error = EngineError::of(&text);
                 match error.kind {
-                    Kind::NoPermission | Kind::Other => Ok(Role::Primary),
+                    Kind::NoPermission | Kind::Unknown => Ok(Role::Primary),
                     _ => Err(Trouble::Engine(error)),
                 }
             }
@@ -117,6 +117,12 @@ impl Connection {
         let result = stream.write_all(&self.out).and_then(|()| stream.flush());
         self.out.clear();
         self.out.shrink_to(8 * OCTETS_MAX);
+        // An engine that ends a connection at once may have said why.
+        if result.is_err()
+            && let Ok(Reply::Error(text)) = self.replies.next()
+        {
+            return Err(Trouble::Engine(EngineError::of(&text)));
+        }
         Ok(result?)
     }
 

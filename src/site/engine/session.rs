@@ -237,11 +237,11 @@ impl<'a> Session<'a> {
                 self.board.put_back(writes);
                 Err(Ended::Other(None, trouble))
             }
-            Kind::NoAuth | Kind::WrongPassword | Kind::Loading => {
+            Kind::NoAuth | Kind::WrongPassword | Kind::Loading | Kind::Full | Kind::Protected => {
                 self.board.put_back(writes);
                 Err(Ended::Lost(trouble))
             }
-            Kind::NoPermission | Kind::OutOfMemory | Kind::Other => {
+            Kind::NoPermission | Kind::OutOfMemory | Kind::Unknown | Kind::Other => {
                 self.board.count(|counts| counts.dropped += writes.len() as u64);
                 self.paused_until = Some(now().plus(self.backoff.next()));
                 self.board.set_problem(Some(format!("{}: {trouble}", self.hunted.engine)));
@@ -343,7 +343,7 @@ fn left(reply: &Reply) -> Option<u64> {
 fn fatal(text: &str) -> Result<(), Trouble> {
     let error = EngineError::of(text);
     match error.kind {
-        Kind::NoPermission | Kind::OutOfMemory | Kind::Other => Ok(()),
+        Kind::NoPermission | Kind::OutOfMemory | Kind::Unknown | Kind::Other => Ok(()),
         _ => Err(Trouble::Engine(error)),
     }
 }

@@ -102,6 +102,9 @@ impl Stream {
 fn untrusted(error: io::Error) -> Trouble {
     match error.kind() {
         ErrorKind::InvalidData => Trouble::Lost(format!("it cannot be trusted: {error}; see 'ca_file'")),
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+            Trouble::Lost("it does not answer in time; does it speak TLS?".to_owned())
+        }
         _ => error.into(),
     }
 }

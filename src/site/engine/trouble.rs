@@ -44,6 +44,12 @@ pub(super) enum Kind {
     OutOfMemory,
     /// Another node of the cluster has the key.
     Moved(String, u16),
+    /// The engine does not know the command: it was renamed.
+    Unknown,
+    /// Too many clients are connected.
+    Full,
+    /// The engine accepts no clients of other hosts yet.
+    Protected,
     Other,
 }
 
@@ -59,6 +65,9 @@ impl EngineError {
             "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" => Kind::Loading,
             "OOM" => Kind::OutOfMemory,
             "MOVED" => words.nth(1).and_then(place).unwrap_or(Kind::Other),
+            "DENIED" => Kind::Protected,
+            "ERR" if text.contains("unknown command") => Kind::Unknown,
+            "ERR" if text.contains("max number of clients") => Kind::Full,
             // AUTH without a password being set.
             "ERR" if text.contains("AUTH") => Kind::WrongPassword,
             _ => Kind::Other,
@@ -101,7 +110,7 @@ impl fmt::Display for EngineError {
             Kind::NoAuth => "write the password into the credential site.password",
             Kind::WrongPassword => "see the credential site.password, and the user in 'engine'",
             Kind::NoPermission => {
-                "allow the user ~PREFIX:* &PREFIX:* +get +mget +pttl +set +publish +subscribe +scan +role +ping"
+                "with the prefix in braces, as in {hither}, allow the user ~{PREFIX}:* &{PREFIX}:* +get +mget +pttl +set +publish +subscribe +scan +role +ping"
             }
             Kind::ReadOnly => "name the primary in 'engine', too",
             Kind::Loading => "wait until it is ready",
@@ -109,7 +118,9 @@ impl fmt::Display for EngineError {
                 "raise its maxmemory, or set maxmemory-policy to volatile-ttl; nothing is written meanwhile"
             }
             Kind::Moved(..) => "name the nodes of the cluster in 'engine'",
-            Kind::Other => return write!(f, "it says: {}", self.text),
+            Kind::Full => "raise its maxclients: each host needs two connections",
+            Kind::Protected => "set a password, and write it into the credential site.password, too",
+            Kind::Unknown | Kind::Other => return write!(f, "it says: {}", self.text),
         };
         write!(f, "it says: {}; {remedy}", self.text)
     }
@@ -138,12 +149,15 @@ mod tests {
             ("NOAUTH Authentication required.", Kind::NoAuth, "site.password"),
             ("WRONGPASS invalid username-password pair", Kind::WrongPassword, "site.password"),
             ("ERR AUTH <password> called without any password", Kind::WrongPassword, "site.password"),
-            ("NOPERM User x has no permissions", Kind::NoPermission, "+publish"),
+            ("NOPERM User x has no permissions", Kind::NoPermission, "~{PREFIX}:* &{PREFIX}:*"),
             ("READONLY You can't write against a read only replica.", Kind::ReadOnly, "primary"),
             ("LOADING Redis is loading the dataset in memory", Kind::Loading, "wait"),
             ("OOM command not allowed when used memory > 'maxmemory'.", Kind::OutOfMemory, "maxmemory"),
             ("MOVED 3999 127.0.0.1:6381", Kind::Moved("127.0.0.1".into(), 6381), "cluster"),
             ("MOVED 3999 ::1:6381", Kind::Moved("::1".into(), 6381), "cluster"),
+            ("ERR unknown command 'ROLE', with args beginning with:", Kind::Unknown, "ROLE"),
+            ("ERR max number of clients reached", Kind::Full, "maxclients"),
+            ("DENIED Redis is running in protected mode because", Kind::Protected, "site.password"),
             ("MOVED 3999 a b", Kind::Other, "a b"),
             ("ERR \u{1b}[31m", Kind::Other, " [31m"),
         ] {

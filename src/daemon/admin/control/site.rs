@@ -44,9 +44,17 @@ impl SiteCompanion {
 }
 
 impl Control {
-    /// Begins or ends the sharing of answers: binds or closes the socket of the companion.
+    /// Begins or ends the sharing of answers: binds or closes the socket of the companion. A companion that
+    /// is connected reads the configuration again: which names leave this host, it decides by itself.
     pub fn set_site(&mut self, is_on: bool, dir: &Path, registry: &Registry) {
         self.site.is_on = is_on;
+        // One that reads nothing compares the configuration when its connection ends.
+        if self.site.is_welcome
+            && !self.send_to(Companion::Site, &SiteReply::Reload)
+            && let Some((key, _)) = self.peers.companion(Companion::Site)
+        {
+            self.close(key);
+        }
         if !is_on
             && !self.site_socket.is_passed()
             && let Some((key, _)) = self.peers.companion(Companion::Site)
