@@ -39,7 +39,7 @@ pub(super) fn print(out: &mut impl Write, site: &SiteStatus) -> Result<(), End> 
         return Ok(());
     };
     let state = if report.state.is_empty() { "starting" } else { &report.state };
-    let engine = if report.engine.is_empty() { "no engine" } else { &report.engine };
+    let engine = if report.engine.is_empty() { "engine" } else { &report.engine };
     let group = if report.group.is_empty() { String::new() } else { format!(" of group {}", report.group) };
     writeln!(out, "site       process {pid}, host {}{group}, {engine} {state}", report.host)?;
     let (written, received) = (counted(counts.written, "set", "sets"), counts.received);
@@ -62,7 +62,7 @@ pub(super) fn print(out: &mut impl Write, site: &SiteStatus) -> Result<(), End> 
 fn refusals(refused: &SiteRefused) -> [(&'static str, u64); 8] {
     let SiteRefused { signature, clock, expired, replayed, prefix, size, malformed, unshared } = *refused;
     [
-        ("with a wrong signature", signature),
+        ("with a signature that is missing or of another key", signature),
         ("of a wrong clock", clock),
         ("expired", expired),
         ("older than one before", replayed),

@@ -27,7 +27,7 @@ impl fmt::Display for Refusal {
         f.write_str(match self {
             Self::Size => "it is too large",
             Self::Prefix => "it belongs to another prefix or key",
-            Self::Signature => "its signature is missing or wrong",
+            Self::Signature => "its signature is missing or wrong, or this host has no key",
             Self::Malformed(fault) => return write!(f, "it cannot be read: {fault}"),
             Self::Clock => "the clock of its host is wrong by more than its TTL",
             Self::Replayed => "it is older than one that was seen before",

@@ -103,7 +103,7 @@ fn credential(name: &str) -> Result<Option<Vec<u8>>, String> {
 
 /// A file that only its owner can read, who is this user or root.
 fn secret_file(path: &Path) -> Result<Vec<u8>, String> {
-    let shown = path.display();
+    let shown = format!("'{}', which 'site.key' names,", path.display());
     let (octets, metadata) = read(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
     let own = nix::unistd::geteuid().as_raw();
     if metadata.uid() != 0 && metadata.uid() != own {

@@ -21,7 +21,7 @@ fn the_socket_is_there_while_an_engine_is_configured() {
     assert_eq!(shown["pid"], std::process::id(), "{shown}");
     assert_eq!((&shown["written"], &shown["refused"]["clock"]), (&0.into(), &0.into()), "{shown}");
     let text = String::from_utf8(daemon.ctl(&["status"]).stdout).expect("text");
-    assert!(text.contains("\nsite       process ") && text.contains(", host here, no engine up\n"), "{text}");
+    assert!(text.contains("\nsite       process ") && text.contains(", host here, engine up\n"), "{text}");
 
     // Another route, another prefix: the companion has to know before the next set is published.
     assert!(daemon.ctl(&["reload"]).status.success());

@@ -108,7 +108,9 @@ impl fmt::Display for EngineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let remedy = match &self.kind {
             Kind::NoAuth => "write the password into the credential site.password",
-            Kind::WrongPassword => "see the credential site.password, and the user in 'engine'",
+            Kind::WrongPassword => {
+                "the credential site.password is missing or wrong, or the user in 'engine' is"
+            }
             Kind::NoPermission => {
                 "with the prefix in braces, as in {hither}, allow the user ~{PREFIX}:* &{PREFIX}:* +get +mget +pttl +set +publish +subscribe +scan +role +ping"
             }
