@@ -99,6 +99,19 @@ impl Scene {
         self.upstreams.iter().map(Upstream::queries).sum()
     }
 
+    /// One host asks for every name, so that the site knows something: if all hosts of a site began at once
+    /// and cold, their processes on one machine would only be busy with telling each other.
+    fn warm_up(&self, options: &Options) {
+        let (rate, names) = (250.0, options.names as u64);
+        let (time, mut name) = (Duration::from_secs_f64(names as f64 / rate), 0);
+        let mut load = Load::new(None);
+        load.run((time, rate), &[self.hosts[0].address], &mut Draws::new(1), |_| {
+            name = (name + 1) % names;
+            (0, name)
+        });
+        load.finish();
+    }
+
     /// Plays the traffic; returns it, and the queries to the upstreams after each twentieth of it.
     fn play(&self, options: &Options) -> (Load, Vec<u64>) {
         let lifetime = Duration::from_secs(u64::from(self.manner.ttl_s));
@@ -107,12 +120,12 @@ impl Scene {
         let places: Vec<SocketAddr> = self.hosts.iter().map(|host| host.address).collect();
         let part = Duration::from_secs_f64(options.minutes * 3.0 / options.factor);
         let rate = options.rate * options.factor * places.len() as f64;
-        let mut series = Vec::new();
+        let (mut series, before) = (Vec::new(), self.queries());
         for _ in 0..20 {
             load.run((part, rate), &places, &mut draws, |draws| {
                 ((draws.draw() * places.len() as f64) as usize, zipf.draw(draws))
             });
-            series.push(self.queries());
+            series.push(self.queries() - before);
         }
         load.finish();
         (load, series)
@@ -122,6 +135,9 @@ impl Scene {
 fn one(options: &Options, sharing: Sharing) -> Asked {
     let scene = Scene::start(options, sharing);
     let Scene { dir, engine, hosts, manner, .. } = &scene;
+    if sharing != Sharing::Off {
+        scene.warm_up(options);
+    }
     let mut client = engine.client().expect("connected");
     let before = [of_processes(hosts, Host::daemon), of_processes(hosts, Host::companion)];
     client.call(&["CONFIG", "RESETSTAT"]).expect("reset");

@@ -7,6 +7,8 @@ use std::hash::{BuildHasher as _, Hash, RandomState};
 
 /// Values of each table.
 const SLOTS: usize = 65_536;
+/// Names of one group in the table of names, which has as many groups as `SLOTS / WAYS`.
+const WAYS: usize = 4;
 /// How long a name is of interest.
 const INTEREST_MS: u64 = 3_600_000;
 
@@ -14,33 +16,38 @@ const INTEREST_MS: u64 = 3_600_000;
 #[derive(Debug)]
 pub(super) struct Interest {
     hasher: RandomState,
-    /// The upper half of a name's hash, and the second in which it was asked for.
-    slots: Box<[(u32, u32)]>,
+    /// By groups: the upper half of a name's hash, and the second in which it was asked for.
+    groups: Box<[[(u32, u32); WAYS]]>,
 }
 
 impl Interest {
     pub fn new() -> Interest {
-        Interest { hasher: RandomState::new(), slots: vec![(0, 0); SLOTS].into() }
+        Interest { hasher: RandomState::new(), groups: vec![[(0, 0); WAYS]; SLOTS / WAYS].into() }
     }
 
-    /// This host has asked for a name, in wire form and lower case.
+    /// This host has asked for a name, in wire form and lower case. In a full group the name that was asked
+    /// for longest ago gives way.
     pub fn note(&mut self, name: &[u8], now: Monotonic) {
-        let (slot, mark) = self.place(name);
-        if let Some(slot) = self.slots.get_mut(slot) {
+        let (group, mark) = self.place(name);
+        let Some(group) = self.groups.get_mut(group) else { return };
+        let known = group.iter().position(|(known, _)| *known == mark);
+        let oldest = || (0..WAYS).min_by_key(|n| group.get(*n).map(|(_, at)| *at));
+        if let Some(slot) = known.or_else(oldest).and_then(|n| group.get_mut(n)) {
             *slot = (mark, second(now.as_ms()));
         }
     }
 
     /// Whether this host has asked for the name within the last hour.
     pub fn has(&self, name: &[u8], now: Monotonic) -> bool {
-        let (slot, mark) = self.place(name);
+        let (group, mark) = self.place(name);
         let since = second(now.as_ms().saturating_sub(INTEREST_MS));
-        self.slots.get(slot).is_some_and(|(known, at)| *known == mark && *at >= since)
+        let mut slots = self.groups.get(group).into_iter().flatten();
+        slots.any(|(known, at)| *known == mark && *at >= since)
     }
 
     fn place(&self, name: &[u8]) -> (usize, u32) {
         let hash = self.hasher.hash_one(name);
-        (hash as usize % SLOTS, (hash >> 32) as u32)
+        (hash as usize % (SLOTS / WAYS), (hash >> 32) as u32)
     }
 }
 
@@ -82,6 +89,10 @@ mod tests {
         interest.note(b"\x01a\x00", begin);
         assert!(interest.has(b"\x01a\x00", at(59)) && !interest.has(b"\x01b\x00", at(59)));
         assert!(!interest.has(b"\x01a\x00", at(61)));
+        let mut many = Interest::new();
+        (0..10_000u32).for_each(|n| many.note(&n.to_le_bytes(), begin));
+        let kept = (0..10_000u32).filter(|n| many.has(&n.to_le_bytes(), begin)).count();
+        assert!(kept > 9_950, "{kept}: names must not get in each other's way");
         (0..200_000u32).for_each(|n| interest.note(&n.to_le_bytes(), at(61)));
         let kept = (0..200_000u32).filter(|n| interest.has(&n.to_le_bytes(), at(61))).count();
         assert!(kept <= SLOTS && kept > SLOTS / 2, "{kept}");
