@@ -64,8 +64,25 @@ impl Companion {
         self.say(&SiteMessage::Offers { sets });
     }
 
-    /// The next message; `None` if the connection is closed.
+    /// The next message, unless it says which names stay here; `None` if the connection is closed.
     fn hear(&self) -> Option<SiteReply> {
+        loop {
+            match self.hear_any() {
+                Some(SiteReply::Unshared { .. }) => {}
+                message => return message,
+            }
+        }
+    }
+
+    /// The domains that stay here, as the next message says.
+    fn hear_unshared(&self) -> Vec<String> {
+        match self.hear_any() {
+            Some(SiteReply::Unshared { domains, is_cut: false }) => domains,
+            message => panic!("no list: {message:?}"),
+        }
+    }
+
+    fn hear_any(&self) -> Option<SiteReply> {
         let mut buffer = vec![0; MESSAGE_MAX];
         match self.0.receive(&mut buffer) {
             Ok([]) => None,

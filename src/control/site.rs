@@ -128,6 +128,15 @@ pub enum SiteReply {
     },
     /// The daemon puts a configuration in force: read it again, before anything else is shared.
     Reload,
+    /// Which names stay on this host. Sent after [`SiteMessage::Hello`], and before any change of the routes
+    /// comes into force; until it has come, nothing is shared.
+    Unshared {
+        /// Domains with upstreams of their own, be it by a link's settings, and those of the network
+        /// itself, in presentation form: none of their names is shared.
+        domains: Vec<String>,
+        /// Whether there are too many to be listed: then nothing is shared.
+        is_cut: bool,
+    },
     /// The companion is of another [`SITE_VERSION`]; the connection ends.
     Unwelcome {
         /// Both versions, for the log.

@@ -169,6 +169,7 @@ impl Daemon {
         let seed = [random.draw(), random.draw()];
         let mut admin = Admin::open(&mut inherited, &dir, seed, poll.registry(), Arc::clone(&waker))?;
         admin.changes.configure(config, shares.subscribers, poll.registry());
+        admin.set_unshared(&planned.routes);
         admin.set_site(config.settings.site.is_on, &dir, poll.registry());
         let supervision = Supervision {
             signals,

@@ -224,7 +224,7 @@ impl Companion {
     fn has_work(&self) -> bool {
         let accepts = self.daemon.accepts();
         self.has_more
-            || self.table.has_unread_changes()
+            || self.table.has_unread_changes() && self.exchange.as_ref().is_some_and(Exchange::may_share)
             || self.exchange.as_ref().is_some_and(|exchange| exchange.has_work(accepts, self.table.is_open()))
     }
 
@@ -240,6 +240,7 @@ impl Companion {
 
     fn take_turn(&mut self, now: Monotonic) {
         let was_connected = self.daemon.is_connected();
+        let latest = self.table.reader().map_or(0, |reader| reader.version());
         self.read_messages(now);
         let is_lost = was_connected && !self.daemon.is_connected();
         let is_new = self.daemon.connect_if_due(self.poll.registry(), DAEMON, now);
@@ -249,6 +250,9 @@ impl Companion {
         }
         if self.ended.is_some() {
             return;
+        }
+        if is_lost && let Some(exchange) = &mut self.exchange {
+            exchange.end_daemon();
         }
         if is_new {
             self.daemon.send(&SiteMessage::Hello { version: SITE_VERSION }, now);
@@ -261,7 +265,7 @@ impl Companion {
         }
         self.read_changes(now);
         if let Some(exchange) = &mut self.exchange {
-            exchange.go_on(&mut self.table, now);
+            exchange.go_on(&mut self.table, latest, now);
             exchange.take_entries(ENTRIES_PER_TURN_MAX, &mut self.daemon, now);
             if exchange.update(&mut self.reporting) {
                 self.supervision.manager.status(&status(&self.reporting));
@@ -298,6 +302,13 @@ impl Companion {
                     self.ended = Some(Ended::Again);
                     return;
                 }
+                Some(Ok(SiteReply::Unshared { domains, is_cut })) => {
+                    // A name that cannot be read stands for all.
+                    let names: Result<_, _> = domains.iter().map(|domain| domain.parse()).collect();
+                    if let Some(exchange) = &mut self.exchange {
+                        exchange.set_unshared(names.ok().filter(|_| !is_cut));
+                    }
+                }
                 Some(Ok(SiteReply::Unwelcome { reason })) => {
                     log::error!(
                         event = Event::SiteRefused, reason:% = reason;
@@ -314,14 +325,25 @@ impl Companion {
         self.has_more = true;
     }
 
-    /// Reads changes of the table, while the engine's queue has space.
+    /// Reads changes of the table. What the daemon had said before a set was published is read before the
+    /// set is shared.
     fn read_changes(&mut self, now: Monotonic) {
         let Some(exchange) = &mut self.exchange else { return };
         if self.table.open_if_missing() {
             exchange.begin_table();
         }
         for n in 0..CHANGES_PER_TURN_MAX {
-            match self.table.next_change(n == 0) {
+            if !self.exchange.as_ref().is_some_and(Exchange::may_share) {
+                return;
+            }
+            let change = self.table.next_change(n == 0);
+            if change == Change::Published {
+                self.read_messages(now);
+            }
+            let Some(exchange) = &mut self.exchange else { return };
+            match change {
+                // More is to be read first, so the set is found by a survey.
+                Change::Published if self.has_more || self.ended.is_some() => exchange.begin_table(),
                 Change::Published => exchange.publish(&self.table, now),
                 Change::Removed => {}
                 Change::Lost => exchange.begin_table(),

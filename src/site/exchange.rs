@@ -18,7 +18,7 @@ use hither_entries::Seal;
 use hither_net::random::Random;
 use hither_table::Monotonic;
 use hither_wire::name::Name;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Offers that wait for the daemon. While there are as many, nothing more is taken from the engine but the
@@ -48,6 +48,8 @@ pub(super) struct Exchange {
     caught_up: Monotonic,
     /// The engine may have given something.
     has_found: bool,
+    /// Whether the daemon has said which names stay on this host. Until then nothing is exchanged.
+    may_share: bool,
 }
 
 /// Whether the daemon's table has been offered what the site knows.
@@ -79,6 +81,7 @@ impl Exchange {
             warmth: Warmth::Cold,
             caught_up: Monotonic(0),
             has_found: false,
+            may_share: false,
         })
     }
 
@@ -87,8 +90,29 @@ impl Exchange {
         self.has_found = true;
     }
 
+    /// The daemon says which domains stay on this host; `None`: all. What was asked of the engine before is
+    /// judged by the new list.
+    pub fn set_unshared(&mut self, domains: Option<BTreeSet<Name>>) {
+        self.rules.set_unshared(domains);
+        self.may_share = true;
+    }
+
+    /// Whether changes of the table may be read.
+    pub fn may_share(&self) -> bool {
+        self.may_share
+    }
+
+    /// The daemon is gone, and with it what it has said of names.
+    pub fn end_daemon(&mut self) {
+        self.rules.set_unshared(None);
+        self.may_share = false;
+    }
+
     /// Whether the next turn follows at once.
     pub fn has_work(&self, accepts: bool, has_table: bool) -> bool {
+        if !self.may_share {
+            return false;
+        }
         let surveys = has_table && self.survey.is_under_way() && self.board.free() > SETS_MAX;
         self.has_found || surveys || (accepts && !(self.waiting.is_empty() && self.offers.is_empty()))
     }
@@ -121,15 +145,18 @@ impl Exchange {
     }
 
     /// Goes on with the survey of the table.
-    pub fn go_on(&mut self, table: &mut FollowedTable, now: Monotonic) {
-        if !self.survey.is_under_way() || self.board.free() <= SETS_MAX {
+    ///
+    /// `latest` is a version of the table from before the daemon's messages were read. Later sets are left
+    /// out, since the daemon may have said since that their names stay here. They are found as changes.
+    pub fn go_on(&mut self, table: &mut FollowedTable, latest: u64, now: Monotonic) {
+        if !self.may_share || !self.survey.is_under_way() || self.board.free() <= SETS_MAX {
             return;
         }
         let Some(reader) = table.reader() else { return };
         let Exchange { survey, outgoing, interest, rules, seal, board, .. } = self;
         let means = outgoing::Means { rules, seal, board, reader: &reader };
         survey.go_on(&reader, table.snapshot_mut(), |record: &Snapshot| {
-            outgoing.take(record, FoundBy::Survey, means, interest, now);
+            outgoing.take(record, FoundBy::Survey { latest }, means, interest, now);
         });
     }
 
@@ -149,6 +176,9 @@ impl Exchange {
 
     /// Takes what the engine has given, at most so many entries, and sends the daemon what comes of it.
     pub fn take_entries(&mut self, most: usize, daemon: &mut Connection, now: Monotonic) {
+        if !self.may_share {
+            return;
+        }
         self.warm_up(daemon);
         let mut left = most;
         while left > 0

@@ -21,8 +21,8 @@ const LABELS_FOR: Duration = Duration::from_secs(5);
 pub(super) enum FoundBy {
     /// By a change of the table, after this time.
     Change(Monotonic),
-    /// By the survey of the table.
-    Survey,
+    /// By the survey of the table, in which sets with a later version than this one do not count.
+    Survey { latest: u64 },
 }
 
 #[derive(Debug)]
@@ -64,7 +64,8 @@ impl Outgoing {
         for family in [Family::A, Family::Aaaa] {
             let Some(set) = record.family(family) else { continue };
             let left_ms = set.expire_ms().saturating_sub(now.as_ms());
-            if !is_own(set.round(), means.reader) || left_ms <= LEFT_MIN_MS {
+            let is_late = matches!(found_by, FoundBy::Survey { latest } if set.version() > latest);
+            if is_late || !is_own(set.round(), means.reader) || left_ms <= LEFT_MIN_MS {
                 continue;
             }
             interest.note(name.as_wire(), now);

@@ -13,6 +13,9 @@ pub(super) struct Rules {
     rebinding: Rebinding,
     /// The domains that have upstreams of their own; the upstreams themselves are of no interest here.
     routes: Routes,
+    /// The domains whose names stay on this host as the daemon says, which knows the settings of links too;
+    /// `None`: it has said nothing, so nothing is shared.
+    unshared: Option<BTreeSet<Name>>,
     /// The domains that are shared; none: all.
     domains: BTreeSet<Name>,
     ttl_floor_s: u64,
@@ -27,15 +30,23 @@ impl Rules {
                 domains: domains.map(|domain| (*domain, Vec::new())).collect(),
                 ..Routes::default()
             },
+            unshared: None,
             domains: config.settings.site.domains.clone(),
             ttl_floor_s: config.site.ttl_floor.as_secs(),
         }
     }
 
+    /// Takes over which domains stay on this host; `None`: all.
+    pub fn set_unshared(&mut self, domains: Option<BTreeSet<Name>>) {
+        self.unshared = domains;
+    }
+
     /// Whether a name, in lower case, is shared.
     pub fn is_shared(&self, name: &Name) -> bool {
+        let Some(unshared) = &self.unshared else { return false };
         let is_chosen = self.domains.is_empty() || self.domains.iter().any(|domain| name.ends_with(domain));
         is_chosen
+            && !unshared.iter().any(|domain| name.ends_with(domain))
             && self.routes.domain(name).is_none()
             && self.rebinding.has_owner(name, &self.routes)
             && !hither_local::may_be_locally_served(name)
@@ -69,9 +80,13 @@ mod tests {
 
     #[test]
     fn only_public_names_are_shared_and_only_those_of_the_chosen_domains() {
-        let usual =
+        let mut usual =
             rules("usual", "[[domain]]\nnames = [\"corp.example.net\"]\nupstreams = [\"192.0.2.1\"]\n");
-        for name in ["www.example.com", "example.net"] {
+        assert!(!shares(&usual, "www.example.com"), "the daemon has not said what stays here");
+        let domain = |text: &str| text.parse::<Name>().expect("a name");
+        usual.set_unshared(Some(BTreeSet::from([domain("vpn.example.org")])));
+        assert!(!shares(&usual, "vpn.example.org") && !shares(&usual, "a.vpn.example.org"));
+        for name in ["www.example.com", "example.net", "example.org", "othervpn.example.org"] {
             assert!(shares(&usual, name), "{name}");
         }
         for name in [
@@ -87,8 +102,11 @@ mod tests {
         ] {
             assert!(!shares(&usual, name), "{name}");
         }
-        let chosen = rules("chosen", "[site]\ndomains = [\"example.com\"]\n");
+        let mut chosen = rules("chosen", "[site]\ndomains = [\"example.com\"]\n");
+        chosen.set_unshared(Some(BTreeSet::new()));
         assert!(shares(&chosen, "www.example.com") && shares(&chosen, "example.com"));
         assert!(!shares(&chosen, "www.example.net") && !shares(&chosen, "badexample.com"));
+        chosen.set_unshared(Some(BTreeSet::from([domain(".")])));
+        assert!(!shares(&chosen, "www.example.com"), "a link has all names");
     }
 }

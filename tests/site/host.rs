@@ -294,6 +294,8 @@ fn serve(
     loop {
         let mut current = connection.lock().expect("no panic");
         if let Ok(Some(accepted)) = listener.accept() {
+            let unshared = encode(&SiteReply::Unshared { domains: Vec::new(), is_cut: false });
+            accepted.send(&unshared.expect("short")).expect("sent");
             *current = Some(accepted);
         }
         if !reads.load(Ordering::SeqCst) {

@@ -3,6 +3,7 @@
 use crate::authorities::{Authority, Leaf};
 use crate::engine::{Engine, free_port};
 use crate::host::{Host, addresses};
+use hither_control::SiteReply;
 use std::os::unix::fs::PermissionsExt as _;
 
 const KEY: &str = "a key of the tests, which is long enough\n";
@@ -135,4 +136,28 @@ fn an_engine_with_tls_must_show_a_certificate_of_a_known_authority() {
     let mut plain = Host::start("d", &format!("[site]\nengine = \"valkey://127.0.0.1:{port}\"\n"));
     assert_eq!(plain.report(|report| report.problem.is_some()).state, "connecting");
     let _ = std::fs::remove_dir_all(&dir);
+}
+
+#[test]
+fn names_that_the_daemon_asks_elsewhere_stay_here_from_its_word_on() {
+    let Some(engine) = Engine::start(&[]) else { return };
+    let mut host = Host::start("a", &engine.config(""));
+    host.until_up();
+    // A link with a domain of its own comes up.
+    host.send(&SiteReply::Unshared { domains: vec!["corp.example.com.".into()], is_cut: false });
+    host.publish("www.corp.example.com", &[1], 60);
+    host.publish("www.example.com", &[1], 60);
+    host.until_written(1);
+    assert_eq!(engine.keys(), ["{hither}:a:www.example.com."]);
+    // Too many such domains to be listed.
+    host.send(&SiteReply::Unshared { domains: Vec::new(), is_cut: true });
+    host.publish("late.example.com", &[1], 60);
+    host.send(&SiteReply::Ask { ask: 5, name: "www.example.com.".into(), rtype: "A".into() });
+    assert_eq!(host.answer(5), None, "nothing is shared");
+    host.send(&SiteReply::Unshared { domains: Vec::new(), is_cut: false });
+    host.publish("last.example.com", &[1], 60);
+    host.until_written(2);
+    let mut keys = engine.keys();
+    keys.sort();
+    assert_eq!(keys, ["{hither}:a:last.example.com.", "{hither}:a:www.example.com."]);
 }

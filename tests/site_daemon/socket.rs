@@ -35,6 +35,21 @@ fn the_socket_is_there_while_an_engine_is_configured() {
 }
 
 #[test]
+fn the_companion_hears_which_names_stay_here_before_they_are_asked_elsewhere() {
+    let upstream = good();
+    let with = |names: &str| {
+        format!("{SITE}\n[[domain]]\nnames = [{names}]\nupstreams = [\"{}\"]\n", upstream.address)
+    };
+    let daemon = Daemon::start(&[&upstream], &with("\"corp.example\""));
+    let companion = Companion::with_engine(&daemon, "up");
+    assert_eq!(companion.hear_unshared(), ["corp.example."]);
+    Daemon::configure(&daemon.dir, &[&upstream], &with("\"corp.example\", \"vpn.example\""));
+    assert!(daemon.ctl(&["reload"]).status.success());
+    assert_eq!(companion.hear_any(), Some(SiteReply::Reload));
+    assert_eq!(companion.hear_unshared(), ["corp.example.", "vpn.example."]);
+}
+
+#[test]
 fn a_companion_of_another_version_is_refused() {
     let upstream = good();
     let daemon = Daemon::start(&[&upstream], SITE);

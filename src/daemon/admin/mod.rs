@@ -51,7 +51,7 @@ use explanations::Explanations;
 use flushes::Flushes;
 use hints::Hints;
 use hither_control::{Explanation, Response, SiteStatus, SorterReply, SorterStatus};
-use hither_rounds::{ClientId, OrderResult, Question, Trace};
+use hither_rounds::{ClientId, OrderResult, Question, Routes, Trace};
 use hither_table::{Monotonic, SorterMetrics};
 use mio::{Registry, Waker};
 use notices::Notices;
@@ -163,6 +163,11 @@ impl Admin {
     /// problems.
     pub fn set_site(&mut self, is_on: bool, dir: &Path, registry: &Registry) {
         self.control.set_site(is_on, dir, registry);
+    }
+
+    /// Tells the companion `hither-site` which names stay on this host, before these routes are in force.
+    pub fn set_unshared(&mut self, routes: &Routes) {
+        self.control.set_unshared(routes);
     }
 
     /// The latest report of the companion `hither-site`; `None` if nothing is shared.

@@ -163,6 +163,7 @@ impl Daemon {
         let Planned { routes, encrypted } = self.reload.plan_routes();
         let before = self.servers(now);
         let settings = self.reload.config().settings.clone();
+        self.admin.set_unshared(&routes);
         self.tell(now, Input::Reload { settings, routes });
         // The core has ended the attempts to upstreams that are gone.
         self.set_encrypted(encrypted, now);

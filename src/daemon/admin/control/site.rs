@@ -5,9 +5,12 @@ use super::site_offer::offer;
 use super::{Control, Message};
 use crate::daemon::admin::companion::Companion;
 use crate::daemon::sources::Slot;
-use hither_control::{OFFERS_MAX, OfferedSet, SITE_VERSION, SiteMessage, SiteReply, SiteReport, SiteStatus};
-use hither_rounds::{Offer, Question, Site};
+use hither_control::{
+    MESSAGE_MAX, OFFERS_MAX, OfferedSet, SITE_VERSION, SiteMessage, SiteReply, SiteReport, SiteStatus,
+};
+use hither_rounds::{Offer, Question, Routes, Site};
 use hither_table::Monotonic;
+use hither_wire::name::Name;
 use mio::Registry;
 use std::path::Path;
 
@@ -25,12 +28,31 @@ pub(super) struct SiteCompanion {
     told_ready: bool,
     /// Whether a set of this connection was refused: further ones are not logged.
     has_refused: bool,
+    /// The names that stay on this host, as the companion is told.
+    unshared: Option<SiteReply>,
+}
+
+/// Octets of the names that one message lists at most.
+const UNSHARED_OCTETS_MAX: usize = MESSAGE_MAX / 2;
+
+/// The names that stay on this host: those that are not asked of the default upstreams, and those of the
+/// network itself.
+fn unshared(routes: &Routes) -> SiteReply {
+    let names = routes.domains.keys().chain(routes.names.keys()).chain(&routes.own);
+    let mut domains: Vec<String> = names.map(Name::to_string).collect();
+    domains.dedup();
+    // An octet may be escaped once more in JSON.
+    let octets: usize = domains.iter().map(|domain| 2 * domain.len() + 3).sum();
+    let is_cut = octets > UNSHARED_OCTETS_MAX;
+    SiteReply::Unshared { domains: if is_cut { Vec::new() } else { domains }, is_cut }
 }
 
 impl SiteCompanion {
     pub fn connected(&mut self, process: i32) {
         let SiteCompanion { is_on, told_ready, .. } = *self;
-        *self = SiteCompanion { is_on, told_ready, process: Some(process), ..SiteCompanion::default() };
+        let unshared = self.unshared.take();
+        *self =
+            SiteCompanion { is_on, told_ready, process: Some(process), unshared, ..SiteCompanion::default() };
     }
 
     pub fn disconnected(&mut self) {
@@ -65,6 +87,31 @@ impl Control {
         let _ = self.site_socket.set_wanted(is_on, dir, registry);
     }
 
+    /// Tells the companion which names stay on this host by these routes, before they are in force.
+    pub fn set_unshared(&mut self, routes: &Routes) {
+        let told = unshared(routes);
+        if self.site.unshared.as_ref() == Some(&told) {
+            return;
+        }
+        if matches!(told, SiteReply::Unshared { is_cut: true, .. }) && self.site.is_on {
+            log::warn!("nothing is shared with other hosts: too many domains have upstreams of their own");
+        }
+        self.site.unshared = Some(told);
+        if self.site.is_welcome {
+            self.tell_unshared();
+        }
+    }
+
+    /// A companion that cannot be told is disconnected: without the daemon it shares nothing.
+    fn tell_unshared(&mut self) {
+        let Some(told) = self.site.unshared.clone() else { return };
+        if !self.send_to(Companion::Site, &told)
+            && let Some((key, _)) = self.peers.companion(Companion::Site)
+        {
+            self.close(key);
+        }
+    }
+
     /// The latest report of the companion; `None` if nothing is shared.
     pub fn site_status(&self) -> Option<SiteStatus> {
         let SiteCompanion { is_on, process, ref report, .. } = self.site;
@@ -90,6 +137,9 @@ impl Control {
         if let SiteMessage::Hello { version } = message {
             let unwelcome = |reason| SiteReply::Unwelcome { reason };
             self.site.is_welcome = self.welcome(slot, Companion::Site, (version, SITE_VERSION), unwelcome);
+            if self.site.is_welcome {
+                self.tell_unshared();
+            }
             return Message::Handled;
         }
         if !self.site.is_welcome {
