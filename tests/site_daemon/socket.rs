@@ -75,7 +75,7 @@ fn malformed_messages_end_the_connection_and_nothing_else() {
     let silent = Companion::connect(&daemon);
     silent.report("up");
     assert_eq!(silent.hear(), None, "its first message says no version");
-    assert_eq!(daemon.json(&["stats"])["control_errors"], 5);
+    daemon.until("all are counted", |d| d.json(&["stats"])["control_errors"] == 5);
     assert_eq!(super::support::ends(&daemon.ask("www.example")), [1]);
 }
 

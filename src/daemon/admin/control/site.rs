@@ -40,6 +40,7 @@ const UNSHARED_OCTETS_MAX: usize = MESSAGE_MAX / 2;
 fn unshared(routes: &Routes) -> SiteReply {
     let names = routes.domains.keys().chain(routes.names.keys()).chain(&routes.own);
     let mut domains: Vec<String> = names.map(Name::to_string).collect();
+    domains.sort();
     domains.dedup();
     // An octet may be escaped once more in JSON.
     let octets: usize = domains.iter().map(|domain| 2 * domain.len() + 3).sum();
