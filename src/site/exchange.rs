@@ -6,7 +6,7 @@ use super::interest::Interest;
 use super::outgoing::{self, FoundBy, Outgoing};
 use super::publication::Writer;
 use super::reporting::Reporting;
-use super::rules::Rules;
+use super::rules::{Rules, Unshared};
 use super::survey::{SETS_MAX, Survey};
 use crate::companion::connection::{Connection, Sent};
 use crate::companion::followed_table::FollowedTable;
@@ -48,8 +48,6 @@ pub(super) struct Exchange {
     caught_up: Monotonic,
     /// The engine may have given something.
     has_found: bool,
-    /// Whether the daemon has said which names stay on this host. Until then nothing is exchanged.
-    may_share: bool,
 }
 
 /// Whether the daemon's table has been offered what the site knows.
@@ -81,7 +79,6 @@ impl Exchange {
             warmth: Warmth::Cold,
             caught_up: Monotonic(0),
             has_found: false,
-            may_share: false,
         })
     }
 
@@ -93,24 +90,22 @@ impl Exchange {
     /// The daemon says which domains stay on this host; `None`: all. What was asked of the engine before is
     /// judged by the new list.
     pub fn set_unshared(&mut self, domains: Option<BTreeSet<Name>>) {
-        self.rules.set_unshared(domains);
-        self.may_share = true;
+        self.rules.set_unshared(domains.map_or(Unshared::All, Unshared::Below));
     }
 
-    /// Whether changes of the table may be read.
+    /// Whether the daemon has said which names stay on this host. Until then nothing is exchanged.
     pub fn may_share(&self) -> bool {
-        self.may_share
+        self.rules.know_what_stays()
     }
 
     /// The daemon is gone, and with it what it has said of names.
     pub fn end_daemon(&mut self) {
-        self.rules.set_unshared(None);
-        self.may_share = false;
+        self.rules.set_unshared(Unshared::Unknown);
     }
 
     /// Whether the next turn follows at once.
     pub fn has_work(&self, accepts: bool, has_table: bool) -> bool {
-        if !self.may_share {
+        if !self.may_share() {
             return false;
         }
         let surveys = has_table && self.survey.is_under_way() && self.board.free() > SETS_MAX;
@@ -149,7 +144,7 @@ impl Exchange {
     /// `latest` is a version of the table from before the daemon's messages were read. Later sets are left
     /// out, since the daemon may have said since that their names stay here. They are found as changes.
     pub fn go_on(&mut self, table: &mut FollowedTable, latest: u64, now: Monotonic) {
-        if !self.may_share || !self.survey.is_under_way() || self.board.free() <= SETS_MAX {
+        if !self.may_share() || !self.survey.is_under_way() || self.board.free() <= SETS_MAX {
             return;
         }
         let Some(reader) = table.reader() else { return };
@@ -176,7 +171,7 @@ impl Exchange {
 
     /// Takes what the engine has given, at most so many entries, and sends the daemon what comes of it.
     pub fn take_entries(&mut self, most: usize, daemon: &mut Connection, now: Monotonic) {
-        if !self.may_share {
+        if !self.may_share() {
             return;
         }
         self.warm_up(daemon);

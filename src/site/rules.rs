@@ -13,12 +13,22 @@ pub(super) struct Rules {
     rebinding: Rebinding,
     /// The domains that have upstreams of their own; the upstreams themselves are of no interest here.
     routes: Routes,
-    /// The domains whose names stay on this host as the daemon says, which knows the settings of links too;
-    /// `None`: it has said nothing, so nothing is shared.
-    unshared: Option<BTreeSet<Name>>,
+    /// What stays on this host as the daemon says, which knows the settings of links too.
+    unshared: Unshared,
     /// The domains that are shared; none: all.
     domains: BTreeSet<Name>,
     ttl_floor_s: u64,
+}
+
+/// The names that stay on this host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Unshared {
+    /// The daemon has not said which, so all do.
+    Unknown,
+    /// All names.
+    All,
+    /// These domains and the names below them.
+    Below(BTreeSet<Name>),
 }
 
 impl Rules {
@@ -30,20 +40,25 @@ impl Rules {
                 domains: domains.map(|domain| (*domain, Vec::new())).collect(),
                 ..Routes::default()
             },
-            unshared: None,
+            unshared: Unshared::Unknown,
             domains: config.settings.site.domains.clone(),
             ttl_floor_s: config.site.ttl_floor.as_secs(),
         }
     }
 
-    /// Takes over which domains stay on this host; `None`: all.
-    pub fn set_unshared(&mut self, domains: Option<BTreeSet<Name>>) {
-        self.unshared = domains;
+    /// Takes over which names stay on this host.
+    pub fn set_unshared(&mut self, unshared: Unshared) {
+        self.unshared = unshared;
+    }
+
+    /// Whether the daemon has said which names stay on this host.
+    pub fn know_what_stays(&self) -> bool {
+        self.unshared != Unshared::Unknown
     }
 
     /// Whether a name, in lower case, is shared.
     pub fn is_shared(&self, name: &Name) -> bool {
-        let Some(unshared) = &self.unshared else { return false };
+        let Unshared::Below(unshared) = &self.unshared else { return false };
         let is_chosen = self.domains.is_empty() || self.domains.iter().any(|domain| name.ends_with(domain));
         is_chosen
             && !unshared.iter().any(|domain| name.ends_with(domain))
@@ -84,7 +99,7 @@ mod tests {
             rules("usual", "[[domain]]\nnames = [\"corp.example.net\"]\nupstreams = [\"192.0.2.1\"]\n");
         assert!(!shares(&usual, "www.example.com"), "the daemon has not said what stays here");
         let domain = |text: &str| text.parse::<Name>().expect("a name");
-        usual.set_unshared(Some(BTreeSet::from([domain("vpn.example.org")])));
+        usual.set_unshared(Unshared::Below(BTreeSet::from([domain("vpn.example.org")])));
         assert!(!shares(&usual, "vpn.example.org") && !shares(&usual, "a.vpn.example.org"));
         for name in ["www.example.com", "example.net", "example.org", "othervpn.example.org"] {
             assert!(shares(&usual, name), "{name}");
@@ -103,10 +118,10 @@ mod tests {
             assert!(!shares(&usual, name), "{name}");
         }
         let mut chosen = rules("chosen", "[site]\ndomains = [\"example.com\"]\n");
-        chosen.set_unshared(Some(BTreeSet::new()));
+        chosen.set_unshared(Unshared::Below(BTreeSet::new()));
         assert!(shares(&chosen, "www.example.com") && shares(&chosen, "example.com"));
         assert!(!shares(&chosen, "www.example.net") && !shares(&chosen, "badexample.com"));
-        chosen.set_unshared(Some(BTreeSet::from([domain(".")])));
+        chosen.set_unshared(Unshared::Below(BTreeSet::from([domain(".")])));
         assert!(!shares(&chosen, "www.example.com"), "a link has all names");
     }
 }
