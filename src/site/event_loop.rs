@@ -3,6 +3,7 @@
 //! A turn reads changes of the table, hands sets to the engine, and offers the daemon what has come from it.
 
 use super::admission::{Admission, Given};
+use super::configuration::ConfigurationRead;
 use super::engine::board::Board;
 use super::engine::commands::{self, Target};
 use super::engine::connection::Access;
@@ -20,7 +21,6 @@ use hither_net::clock::{Alarm, now};
 use hither_net::signals::{Signal, Signals};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -83,30 +83,6 @@ struct Companion {
     read_again_at: Option<Monotonic>,
     supervision: Supervision,
     ended: Option<Ended>,
-}
-
-/// The configuration that was read: from which file, if it is not the usual one, and a hash of it.
-#[derive(Debug)]
-struct ConfigurationRead {
-    file: Option<PathBuf>,
-    hash: u64,
-}
-
-impl ConfigurationRead {
-    fn new(file: Option<PathBuf>, config: &Config) -> ConfigurationRead {
-        ConfigurationRead { file, hash: hash_of(config) }
-    }
-
-    /// Whether the file has another valid configuration by now.
-    fn is_outdated(&self) -> bool {
-        Config::load(self.file.as_deref()).is_ok_and(|config| hash_of(&config) != self.hash)
-    }
-}
-
-fn hash_of(config: &Config) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    format!("{config:?}").hash(&mut hasher);
-    hasher.finish()
 }
 
 /// Shares until it is stopped.
@@ -359,7 +335,7 @@ impl Companion {
     fn read_configuration_again(&mut self, now: Monotonic) {
         let Some(at) = self.read_again_at.as_mut().filter(|at| **at <= now) else { return };
         *at = now.plus(READ_AGAIN_EVERY);
-        if let Ok(config) = Config::load(self.read.file.as_deref())
+        if let Ok(config) = self.read.load()
             && !matches!(Admission::of(&config), Admission::Refused(_))
         {
             self.ended = Some(Ended::Again);

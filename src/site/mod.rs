@@ -9,6 +9,7 @@
 
 mod admission;
 mod backoff;
+mod configuration;
 mod engine;
 mod event_loop;
 mod exchange;
