@@ -71,7 +71,7 @@ fn sources(dir: &Path, all: &mut Vec<String>) {
 #[test]
 fn each_event_is_logged_with_the_fields_that_the_catalogue_shows() {
     let mut all = Vec::new();
-    for folder in ["daemon", "sorter", "host"] {
+    for folder in ["daemon", "sorter", "site", "companion", "host"] {
         sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder), &mut all);
     }
     let logged: Vec<&str> = all
