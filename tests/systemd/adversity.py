@@ -44,7 +44,7 @@ def foreign_sockets():
     check("hitherd answers although it is passed sockets that it cannot use", answers("foreign"))
     text = journal("hitherd")
     check("the journal names a FIFO that was passed as a socket", "handed over by systemd is no socket; expected ListenDatagram=" in text, text[-600:])
-    check("the journal names a local socket with an unknown name", "the local socket 'odd' handed over by systemd is for nothing; expected FileDescriptorName=control or sorter" in text, text[-600:])
+    check("the journal names a local socket with an unknown name", "the local socket 'odd' handed over by systemd is for nothing; expected FileDescriptorName=control, sorter or site" in text, text[-600:])
     check("the control socket is then created in the runtime directory", ctl("status").returncode == 0 and (RUNTIME / "control.sock").exists(), ctl("status").stderr)
     stop()
     fifo.unlink(), name.unlink()
