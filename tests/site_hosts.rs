@@ -161,7 +161,7 @@ fn nothing_private_reaches_the_engine() {
             assert!(!texts(key).contains(word) && !texts(value).contains(word), "{}", texts(key));
         }
     }
-    let lives = site.client().call(&[b"PTTL", &all.keys().next().expect("one")[..]]).expect("answered");
+    let lives = site.client().call(&[&b"PTTL"[..], &all.keys().next().expect("one")[..]]).expect("answered");
     assert!(
         matches!(lives, support::engine::Reply::Number(1..=300_000)),
         "the engine forgets by itself: {lives:?}"

@@ -144,7 +144,7 @@ impl Client {
             for key in page.pop().expect("keys").list() {
                 let key = key.octets();
                 // It may have expired since.
-                if let Reply::Octets(value) = self.call(&[b"GET", &key[..]]).expect("answered") {
+                if let Reply::Octets(value) = self.call(&[&b"GET"[..], &key[..]]).expect("answered") {
                     all.insert(key, value);
                 }
             }
