@@ -10,7 +10,7 @@ fn seal(secret: Option<&[u8]>) -> Seal {
     Seal::new(Keys::new("h").expect("a prefix"), key)
 }
 
-/// Three octets choose how it arrives, the clock, and the change; then the message.
+// Three octets choose how it arrives, the clock, and the change; then the message.
 fuzz_target!(|octets: &[u8]| {
     let Some(([how, clock, change], message)) = octets.split_first_chunk::<3>() else { return };
     let Ok((key, value)) = decode_message(message) else { return };
