@@ -21,15 +21,14 @@ mod reporting;
 mod rules;
 mod survey;
 
+use crate::companion::configuration::read as read_configuration;
 use crate::config::Config;
-use crate::host::service_manager::ServiceManager;
 use crate::logging::Event;
 use clap::{CommandFactory as _, Parser};
 use event_loop::{Ended, Start};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
-use std::time::Duration;
 
 /// Share the answers of hitherd with the other hosts of a site.
 #[derive(Parser, Debug)]
@@ -69,37 +68,6 @@ pub fn command() -> clap::Command {
     Args::command()
 }
 
-/// The time after which a wrong configuration is read again.
-const READ_AGAIN_EVERY: Duration = Duration::from_secs(2);
-/// A configuration that stays wrong is logged at one in this many readings.
-const LOGGED_EVERY: u32 = 30;
-
-/// Reads the configuration. Under a service manager it waits until a wrong one is corrected, since
-/// restarts would fill the journal.
-fn read_configuration(args: &Args) -> Option<Config> {
-    let is_managed = std::env::var_os("NOTIFY_SOCKET").is_some() && !args.with_parent;
-    let mut manager = ServiceManager::new();
-    for turn in 0.. {
-        let error = match Config::load(args.config.as_deref()) {
-            Ok(config) => return Some(config),
-            Err(error) => error,
-        };
-        if turn % LOGGED_EVERY == 0 {
-            crate::logging::start(log::LevelFilter::Info);
-            log::error!(event = Event::ConfigurationRefused, reason:% = error; "{error}");
-        }
-        if !is_managed {
-            return None;
-        }
-        if turn == 0 {
-            manager.ready("the configuration is wrong: nothing is shared until it is corrected");
-        }
-        manager.alive();
-        std::thread::sleep(READ_AGAIN_EVERY);
-    }
-    None
-}
-
 /// Whether there is something to do: an engine, or a wrong configuration, which is waited for.
 fn is_configured(args: &Args) -> bool {
     !Config::load(args.config.as_deref()).is_ok_and(|config| config.site.engines.is_empty())
@@ -112,7 +80,10 @@ pub fn run() -> ExitCode {
     if args.is_configured {
         return if is_configured(&args) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    let Some(config) = read_configuration(&args) else { return ExitCode::FAILURE };
+    let waiting = "the configuration is wrong: nothing is shared until it is corrected";
+    let Some(config) = read_configuration(args.config.as_deref(), args.with_parent, waiting) else {
+        return ExitCode::FAILURE;
+    };
     crate::logging::start(config.log.level);
     let host = args.host.clone().unwrap_or_else(publication::host_name);
     match event_loop::run(&config, &Start { file: args.config, host, with_parent: args.with_parent }) {
